@@ -1,0 +1,2 @@
+//! Declarative reconciler for fleets of Proxmox VE clusters, as a library.
+
