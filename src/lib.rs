@@ -1,2 +1,3 @@
 //! Declarative reconciler for fleets of Proxmox VE clusters, as a library.
 
+pub mod pve;
