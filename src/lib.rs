@@ -1,3 +1,5 @@
 //! Declarative reconciler for fleets of Proxmox VE clusters, as a library.
 
+pub mod diagnostics;
 pub mod pve;
+pub mod secret;
