@@ -1,5 +1,7 @@
 //! Declarative reconciler for fleets of Proxmox VE clusters, as a library.
 
+pub mod clusters;
+pub mod desired;
 pub mod diagnostics;
 pub mod pve;
 pub mod secret;

@@ -1,0 +1,665 @@
+//! From variables to settings, with every problem reported at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::settings::{Access, ClusterSettings, Credentials, Pattern, Registry, TicketLogin, Tls, Token, VmidRange};
+use super::syntax;
+use super::variables::{Origin, Variable, Variables};
+use crate::diagnostics::Diagnostic;
+use crate::pve::schema::nearest;
+use crate::pve::value::{parse_boolean, parse_vmid_range};
+use crate::secret::Secret;
+
+/// Where a token's secret is, when a variable does not hold it itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// `TOKEN_SECRET_FILE`: the content of this file, without the line end.
+    File(String),
+    /// `TOKEN_SECRET_COMMAND`: what this command prints, without the line end.
+    Command(String),
+}
+
+/// The suffixes of a cluster's variables.
+const SUFFIXES: [&str; 16] = [
+    "API_URL",
+    "TOKEN_ID",
+    "TOKEN_SECRET",
+    "TOKEN_SECRET_FILE",
+    "TOKEN_SECRET_COMMAND",
+    "USERNAME",
+    "PASSWORD",
+    "VERIFY",
+    "CA_FILE",
+    "FINGERPRINT",
+    "DEFAULT_NODE",
+    "DEFAULT_STORAGE",
+    "DEFAULT_BRIDGE",
+    "REGION",
+    "TIER",
+    "ACCESS",
+];
+
+const CLUSTERS: &str = "PROXMOX_CLUSTERS";
+const PATTERNS: &str = "PROXMOX_CLUSTER_PATTERNS";
+const RANGES: &str = "PROXMOX_CLUSTER_VMID_RANGES";
+const VALIDATION: &str = "PROXMOX_CLUSTER_VALIDATION";
+const CACHE_TTL: &str = "PROXMOX_CLUSTER_CACHE_TTL";
+
+/// Reads the settings of all clusters, and the rules that route guests to them.
+///
+/// `resolve` fetches a token's secret from a file or command. A caller that will not connect may answer
+/// with any text.
+///
+/// # Errors
+///
+/// Every problem of every variable. None of them holds a value that may be a secret.
+pub fn load(
+    variables: &Variables,
+    resolve: &dyn Fn(&SecretSource) -> Result<String, String>,
+) -> Result<Registry, Vec<Diagnostic>> {
+    let mut loader = Loader { variables, resolve, problems: variables.problems().to_vec() };
+    let registry = loader.registry();
+    if loader.problems.is_empty() { Ok(registry) } else { Err(loader.problems) }
+}
+
+struct Loader<'a> {
+    variables: &'a Variables,
+    resolve: &'a dyn Fn(&SecretSource) -> Result<String, String>,
+    problems: Vec<Diagnostic>,
+}
+
+/// A variable that is set, with the name that set it.
+#[derive(Clone)]
+struct Found<'a> {
+    name: String,
+    text: &'a str,
+    variable: &'a Variable,
+}
+
+impl<'a> Loader<'a> {
+    fn registry(&mut self) -> Registry {
+        let declared = self.find(CLUSTERS);
+        let names = declared.as_ref().map(|found| self.names(found)).unwrap_or_default();
+        let multi = declared.is_some();
+        let clusters = if multi {
+            self.check_folding(&names, declared.as_ref());
+            self.check_spelling(&names);
+            names.iter().map(|name| self.cluster(name, true)).collect()
+        } else if self.find("PROXMOX_API_URL").is_some() {
+            vec![self.cluster("default", false)]
+        } else {
+            self.problems.push(Diagnostic::error("no-cluster", "no cluster is configured").hint(
+                "set PROXMOX_CLUSTERS and a block of PROXMOX_CLUSTER_<name>_… variables for each, or \
+                 PROXMOX_API_URL for a single cluster; .env.example.multi shows both",
+            ));
+            Vec::new()
+        };
+        let known: Vec<String> = clusters.iter().map(|cluster: &ClusterSettings| cluster.name.clone()).collect();
+        Registry {
+            patterns: self.patterns(&known),
+            ranges: self.ranges(&known),
+            validation: self.boolean(VALIDATION).unwrap_or(true),
+            cache_ttl: self.cache_ttl(),
+            multi,
+            clusters,
+        }
+    }
+
+    /// The variable, unless it is unset or blank.
+    fn find(&self, name: &str) -> Option<Found<'a>> {
+        let variable = self.variables.get(name)?;
+        let text = variable.value.expose().trim();
+        (!text.is_empty()).then(|| Found { name: name.to_owned(), text, variable })
+    }
+
+    /// A cluster's variable under its name as written, or folded to what a shell can export.
+    fn setting(&mut self, cluster: &str, multi: bool, suffix: &str) -> Option<Found<'a>> {
+        if !multi {
+            return self.find(&format!("PROXMOX_{suffix}"));
+        }
+        let written = format!("PROXMOX_CLUSTER_{cluster}_{suffix}");
+        let folded = format!("PROXMOX_CLUSTER_{}_{suffix}", fold(cluster));
+        let first = self.find(&written);
+        if written == folded {
+            return first;
+        }
+        let second = self.find(&folded);
+        // What the environment sets wins over any file, under whichever name.
+        let is_process = |found: &Found<'_>| matches!(found.variable.origin, Origin::Process);
+        if let (Some(first), Some(second)) = (&first, &second)
+            && is_process(first) != is_process(second)
+        {
+            return Some(if is_process(first) { first.clone() } else { second.clone() });
+        }
+        if let (Some(first), Some(second)) = (&first, &second)
+            && first.text != second.text
+        {
+            self.report("settings-conflict", first, format!("{written} and {folded} are both set, and differ"));
+            let problem = self.problems.pop().map(|problem| match &second.variable.origin {
+                Origin::File(place) => problem.also(place, "the other one"),
+                Origin::Process => problem,
+            });
+            self.problems.extend(problem.map(|problem| problem.hint("remove one of the two")));
+        }
+        first.or(second)
+    }
+
+    /// Adds a problem of one variable; `message` follows its name where it does not begin with it.
+    fn report(&mut self, code: &str, found: &Found<'_>, message: String) {
+        let message = if message.starts_with(&found.name) { message } else { format!("{}: {message}", found.name) };
+        let problem = match &found.variable.origin {
+            Origin::File(place) => Diagnostic::error(code, message).at(place),
+            Origin::Process => Diagnostic::error(code, format!("{message} (set in the process environment)")),
+        };
+        self.problems.push(problem);
+    }
+
+    fn names(&mut self, found: &Found<'a>) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in items(found.text) {
+            if !syntax::is_cluster_name(name) {
+                self.report(
+                    "cluster-name",
+                    found,
+                    format!(
+                        "`{name}` is no cluster name; letters, digits, `.`, `_` and `-` are allowed, not `-` first"
+                    ),
+                );
+            } else if names.iter().any(|known| known == name) {
+                self.report("cluster-twice", found, format!("`{name}` is named twice"));
+            } else {
+                names.push(name.to_owned());
+            }
+        }
+        if names.is_empty() && self.problems.is_empty() {
+            self.report("no-cluster", found, "no cluster is named".to_owned());
+        }
+        names
+    }
+
+    fn check_folding(&mut self, names: &[String], declared: Option<&Found<'a>>) {
+        let mut folded: BTreeMap<String, &str> = BTreeMap::new();
+        for name in names {
+            if let (Some(other), Some(declared)) = (folded.insert(fold(name), name), declared) {
+                let message = format!("`{other}` and `{name}` share the variables PROXMOX_CLUSTER_{}_…", fold(name));
+                self.report("cluster-twice", declared, message);
+            }
+        }
+    }
+
+    /// Finds variables that begin with a cluster's prefix and end in a misspelled setting.
+    ///
+    /// `…_ACESS=read` passed over in silence would let a run write where it may only read.
+    fn check_spelling(&mut self, names: &[String]) {
+        let ends_well = |name: &str| SUFFIXES.iter().any(|suffix| name.ends_with(&format!("_{suffix}")));
+        for name in self.variables.names().filter(|name| !ends_well(name)) {
+            let rest = names.iter().find_map(|cluster| {
+                [cluster.clone(), fold(cluster)]
+                    .iter()
+                    .find_map(|prefix| name.strip_prefix(&format!("PROXMOX_CLUSTER_{prefix}_")))
+            });
+            let Some((rest, found)) = rest.zip(self.find(name)) else { continue };
+            if let Some(meant) = nearest(rest, SUFFIXES) {
+                self.report("unknown-setting", &found, format!("there is no setting `{rest}`"));
+                if let Some(problem) = self.problems.pop() {
+                    self.problems.push(problem.hint(format!("did you mean `{meant}`?")));
+                }
+            }
+        }
+    }
+
+    fn cluster(&mut self, name: &str, multi: bool) -> ClusterSettings {
+        let mut plain = |suffix: &str| self.setting(name, multi, suffix).map(|found| found.text.to_owned());
+        let [default_node, default_storage, default_bridge] =
+            ["DEFAULT_NODE", "DEFAULT_STORAGE", "DEFAULT_BRIDGE"].map(&mut plain);
+        let [region, tier] = ["REGION", "TIER"].map(&mut plain);
+        ClusterSettings {
+            name: name.to_owned(),
+            endpoints: self.endpoints(name, multi),
+            credentials: self.credentials(name, multi),
+            tls: self.tls(name, multi),
+            default_node,
+            default_storage,
+            default_bridge,
+            region,
+            tier,
+            access: self.access(name, multi),
+        }
+    }
+
+    fn endpoints(&mut self, name: &str, multi: bool) -> Vec<String> {
+        let Some(found) = self.setting(name, multi, "API_URL") else {
+            self.missing(name, multi, "API_URL", "the address of its API, https://host:8006");
+            return Vec::new();
+        };
+        let mut endpoints = Vec::new();
+        for url in items(found.text) {
+            match syntax::endpoint(url) {
+                Ok(url) if endpoints.contains(&url) => {}
+                Ok(url) => endpoints.push(url),
+                Err(reason) => self.report("api-url", &found, reason),
+            }
+        }
+        endpoints
+    }
+
+    fn missing(&mut self, name: &str, multi: bool, suffix: &str, what: &str) {
+        let variable = if multi { format!("PROXMOX_CLUSTER_{name}_{suffix}") } else { format!("PROXMOX_{suffix}") };
+        let mut problem = Diagnostic::error("missing-variable", format!("{variable} is not set"));
+        problem.hint = Some(match self.find(CLUSTERS) {
+            Some(found) if multi => {
+                if let Origin::File(place) = &found.variable.origin {
+                    problem = problem.at(place);
+                }
+                format!("cluster `{name}` of PROXMOX_CLUSTERS needs {what}")
+            }
+            _ => format!("the cluster needs {what}"),
+        });
+        self.problems.push(problem);
+    }
+
+    fn credentials(&mut self, name: &str, multi: bool) -> Credentials {
+        let id = self.setting(name, multi, "TOKEN_ID");
+        let secret = self.token_secret(name, multi);
+        let username = self.setting(name, multi, "USERNAME");
+        let password = self.setting(name, multi, "PASSWORD");
+        let nothing = id.is_none() && secret.is_none() && username.is_none() && password.is_none();
+        if nothing {
+            self.missing(name, multi, "TOKEN_ID", "an API token: TOKEN_ID and TOKEN_SECRET");
+            return Credentials::default();
+        }
+        if let Some(id) = id.as_ref().filter(|id| !syntax::is_token_id(id.text)) {
+            // The value is not shown: a secret pasted behind the id is the usual slip.
+            self.report("token-id", id, "is not of the form user@realm!name".to_owned());
+        }
+        if let Some(user) = username.as_ref().filter(|user| !syntax::is_user(user.text)) {
+            self.report("username", user, format!("`{}` is not of the form user@realm, such as root@pam", user.text));
+        }
+        let token = match (id, secret) {
+            (Some(id), Some(Some(secret))) => Some(Token { id: id.text.to_owned(), secret }),
+            (None, Some(_)) => {
+                self.missing(name, multi, "TOKEN_ID", "the id of the token whose secret is set");
+                None
+            }
+            (Some(_), None) => {
+                let what = "the token's secret; TOKEN_SECRET_FILE and TOKEN_SECRET_COMMAND also give it";
+                self.missing(name, multi, "TOKEN_SECRET", what);
+                None
+            }
+            _ => None,
+        };
+        let login = match (username, password) {
+            (Some(user), Some(password)) => Some(TicketLogin {
+                username: user.text.to_owned(),
+                password: Secret::new(password.variable.value.expose()),
+            }),
+            (Some(_), None) => {
+                self.missing(name, multi, "PASSWORD", "the password of its USERNAME");
+                None
+            }
+            (None, Some(_)) => {
+                self.missing(name, multi, "USERNAME", "the user of its PASSWORD");
+                None
+            }
+            (None, None) => None,
+        };
+        Credentials { token, login }
+    }
+
+    /// The token's secret; `Some(None)` where it is set and cannot be had, which is reported.
+    fn token_secret(&mut self, name: &str, multi: bool) -> Option<Option<Secret>> {
+        let given: Vec<Found<'a>> = ["TOKEN_SECRET", "TOKEN_SECRET_FILE", "TOKEN_SECRET_COMMAND"]
+            .iter()
+            .filter_map(|suffix| self.setting(name, multi, suffix))
+            .collect();
+        let first = given.first()?;
+        if let Some(second) = given.get(1) {
+            self.report("settings-conflict", second, format!("{} is set too; keep one of the two", first.name));
+            return Some(None);
+        }
+        let source = if first.name.ends_with("_FILE") {
+            SecretSource::File(first.text.to_owned())
+        } else if first.name.ends_with("_COMMAND") {
+            SecretSource::Command(first.text.to_owned())
+        } else {
+            return Some(Some(Secret::new(first.text)));
+        };
+        let (code, problem) = match (self.resolve)(&source) {
+            Ok(text) if text.trim().is_empty() => ("secret-source", "gives no secret".to_owned()),
+            Ok(text) => return Some(Some(Secret::new(text.trim()))),
+            Err(reason) => ("secret-source", reason),
+        };
+        self.report(code, first, problem);
+        Some(None)
+    }
+
+    fn tls(&mut self, name: &str, multi: bool) -> Tls {
+        let verify = self.setting(name, multi, "VERIFY");
+        let ca = self.setting(name, multi, "CA_FILE");
+        let fingerprint = self.setting(name, multi, "FINGERPRINT");
+        let verified = verify.as_ref().and_then(|found| self.boolean_of(found)).unwrap_or(true);
+        if let Some(found) = ca.as_ref().or(fingerprint.as_ref()).filter(|_| !verified) {
+            self.report(
+                "settings-conflict",
+                found,
+                "says how to check the server's certificate, and VERIFY turns the check off".to_owned(),
+            );
+        }
+        if let (Some(ca), Some(fingerprint)) = (&ca, &fingerprint) {
+            self.report("settings-conflict", fingerprint, format!("{} is set too; keep one of the two", ca.name));
+        }
+        if let Some(found) = fingerprint {
+            return match syntax::fingerprint(found.text) {
+                Some(bytes) => Tls::Fingerprint(bytes),
+                None => {
+                    let message = "is not a SHA-256 fingerprint: 32 pairs of hexadecimal digits, joined by colons";
+                    self.report("fingerprint", &found, message.to_owned());
+                    Tls::System
+                }
+            };
+        }
+        match ca {
+            _ if !verified => Tls::Unverified,
+            Some(found) => Tls::CaFile(found.text.to_owned()),
+            None => Tls::System,
+        }
+    }
+
+    fn access(&mut self, name: &str, multi: bool) -> Access {
+        match self.setting(name, multi, "ACCESS") {
+            Some(found) if found.text.eq_ignore_ascii_case("read") => Access::Read,
+            Some(found) if found.text.eq_ignore_ascii_case("apply") => Access::Apply,
+            Some(found) => {
+                self.report("access", &found, format!("`{}` is neither `read` nor `apply`", found.text));
+                Access::Read
+            }
+            None => Access::default(),
+        }
+    }
+
+    fn boolean(&mut self, name: &str) -> Option<bool> {
+        let found = self.find(name)?;
+        self.boolean_of(&found)
+    }
+
+    fn boolean_of(&mut self, found: &Found<'_>) -> Option<bool> {
+        let value = match found.text.to_ascii_lowercase().as_str() {
+            "y" => Some(true),
+            "n" => Some(false),
+            other => parse_boolean(other),
+        };
+        if value.is_none() {
+            let message = format!("`{}` is not a boolean; write true or false", found.text);
+            self.report("boolean", found, message);
+        }
+        value
+    }
+
+    fn cache_ttl(&mut self) -> Duration {
+        let default = Duration::from_secs(3600);
+        let Some(found) = self.find(CACHE_TTL) else { return default };
+        let digits = found.text.bytes().all(|b| b.is_ascii_digit());
+        match found.text.parse::<u32>() {
+            Ok(seconds) if digits => Duration::from_secs(seconds.into()),
+            _ => {
+                self.report("number", &found, format!("`{}` is not a number of seconds", found.text));
+                default
+            }
+        }
+    }
+
+    fn patterns(&mut self, known: &[String]) -> Vec<Pattern> {
+        let Some(found) = self.find(PATTERNS) else { return Vec::new() };
+        let mut patterns: Vec<Pattern> = Vec::new();
+        for item in items(found.text) {
+            let Some((text, cluster)) = self.pair(&found, item, known) else { continue };
+            let pattern = match syntax::pattern(text, cluster) {
+                Ok(pattern) => pattern,
+                Err(reason) => {
+                    self.report("pattern", &found, reason);
+                    continue;
+                }
+            };
+            let same = |known: &Pattern| known.text == pattern.text && known.regex.is_some() == pattern.regex.is_some();
+            if patterns.iter().any(same) {
+                self.report("pattern", &found, format!("`{}` stands twice", pattern.text));
+            } else {
+                patterns.push(pattern);
+            }
+        }
+        patterns
+    }
+
+    fn ranges(&mut self, known: &[String]) -> Vec<(VmidRange, String)> {
+        let Some(found) = self.find(RANGES) else { return Vec::new() };
+        let mut ranges: Vec<(VmidRange, String)> = Vec::new();
+        for item in items(found.text) {
+            let Some((text, cluster)) = self.pair(&found, item, known) else { continue };
+            let range = match parse_vmid_range(text) {
+                Ok((first, last)) => VmidRange { first, last },
+                Err(reason) => {
+                    self.report("vmid-range", &found, reason);
+                    continue;
+                }
+            };
+            let overlap = ranges.iter().find(|(other, _)| range.first <= other.last && other.first <= range.last);
+            if let Some((other, owner)) = overlap {
+                let message = format!("`{item}` overlaps with {}-{}:{owner}", other.first, other.last);
+                self.report("vmid-range", &found, message);
+            } else {
+                ranges.push((range, cluster.to_owned()));
+            }
+        }
+        ranges
+    }
+
+    /// Splits `what:cluster` at the last colon, and reports what is wrong with it.
+    fn pair<'b>(&mut self, found: &Found<'_>, item: &'b str, known: &[String]) -> Option<(&'b str, &'b str)> {
+        let Some((text, cluster)) = item.rsplit_once(':').map(|(text, cluster)| (text.trim(), cluster.trim())) else {
+            self.report("pattern", found, format!("`{item}` has no `:`; write what:cluster"));
+            return None;
+        };
+        if text.is_empty() {
+            self.report("pattern", found, format!("`{item}` has nothing before the `:`"));
+        } else if cluster.is_empty() {
+            self.report("pattern", found, format!("`{item}` names no cluster"));
+        } else if !known.iter().any(|name| name == cluster) {
+            let message = format!("`{item}` names the cluster `{cluster}`, which is not configured");
+            self.report("unknown-cluster", found, message);
+            if let Some(problem) = self.problems.pop() {
+                self.problems.push(problem.hint(format!("configured: {}", known.join(", "))));
+            }
+        } else {
+            return Some((text, cluster));
+        }
+        None
+    }
+}
+
+/// The name as a POSIX shell can export it.
+fn fold(name: &str) -> String {
+    name.to_ascii_uppercase().replace(['-', '.'], "_")
+}
+
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Loads a `.env` text in which a cluster without `API_URL` or `TOKEN_ID` gets some.
+    pub(crate) fn registry(text: &str) -> Result<Registry, Vec<Diagnostic>> {
+        let names = text.lines().find_map(|line| line.strip_prefix("PROXMOX_CLUSTERS=")).unwrap_or_default();
+        let mut text = text.to_owned();
+        let prefixes: Vec<String> = match names.trim() {
+            "" => vec!["PROXMOX".to_owned()],
+            names => items(names).map(|name| format!("PROXMOX_CLUSTER_{name}")).collect(),
+        };
+        for prefix in prefixes {
+            for line in ["API_URL=https://pve.example.net:8006", "TOKEN_ID=fleet@pve!test", "TOKEN_SECRET=s3cret"] {
+                let name = line.split('=').next().unwrap();
+                if !text.contains(&format!("{prefix}_{name}=")) {
+                    text.push_str(&format!("{prefix}_{line}\n"));
+                }
+            }
+        }
+        raw(&text)
+    }
+
+    fn raw(text: &str) -> Result<Registry, Vec<Diagnostic>> {
+        let variables = Variables::merge([], &[(".env".to_owned(), text.to_owned())]);
+        load(&variables, &|source| match source {
+            SecretSource::File(name) if name == "good" => Ok("from-file\n".to_owned()),
+            SecretSource::Command(line) => Ok(format!("from {line}")),
+            SecretSource::File(_) => Err("cannot be read: no such file".to_owned()),
+        })
+    }
+
+    fn messages(text: &str) -> Vec<String> {
+        raw(text).map(|_| Vec::new()).unwrap_or_else(|problems| {
+            problems
+                .into_iter()
+                .map(|problem| match &problem.place {
+                    Some(place) => format!("{place}: {}", problem.message),
+                    None => problem.message,
+                })
+                .collect()
+        })
+    }
+
+    const TWO: &str = "PROXMOX_CLUSTERS=a,b-c\n\
+        PROXMOX_CLUSTER_a_API_URL=https://a:8006,https://a2:8006/\n\
+        PROXMOX_CLUSTER_a_TOKEN_ID=fleet@pve!aa\n\
+        PROXMOX_CLUSTER_a_TOKEN_SECRET=x$y\n\
+        PROXMOX_CLUSTER_b-c_API_URL=https://b:8006\n\
+        PROXMOX_CLUSTER_B_C_TOKEN_ID=fleet@pve!bc\n\
+        PROXMOX_CLUSTER_B_C_TOKEN_SECRET=secret\n";
+
+    #[test]
+    fn several_clusters() {
+        let registry = raw(TWO).unwrap();
+        assert!(registry.multi && registry.validation);
+        assert_eq!(registry.default_cluster(), "a");
+        assert_eq!(registry.clusters[0].endpoints, ["https://a:8006", "https://a2:8006"]);
+        assert_eq!(registry.clusters[0].credentials.token.as_ref().unwrap().secret.expose(), "x$y");
+        assert_eq!(registry.clusters[1].credentials.token.as_ref().unwrap().id, "fleet@pve!bc");
+        assert_eq!(registry.cache_ttl, Duration::from_secs(3600));
+        assert!(!format!("{registry:?}").contains("x$y"));
+    }
+
+    #[test]
+    fn one_cluster() {
+        let registry = raw("PROXMOX_CLUSTERS=  \nPROXMOX_API_URL=https://pve:8006\nPROXMOX_USERNAME=root@pam\n\
+             PROXMOX_PASSWORD=\" pass word\"\nPROXMOX_VERIFY=No\nPROXMOX_DEFAULT_STORAGE=tank\n")
+        .unwrap();
+        let cluster = &registry.clusters[0];
+        assert!(!registry.multi);
+        assert_eq!(cluster.name, "default");
+        assert!(matches!(cluster.tls, Tls::Unverified));
+        assert_eq!(cluster.credentials.login.as_ref().unwrap().password.expose(), " pass word");
+        assert_eq!(cluster.default_storage.as_deref(), Some("tank"));
+    }
+
+    #[test]
+    fn secrets_from_elsewhere() {
+        let secret = |line: &str| {
+            let text = TWO.replace("PROXMOX_CLUSTER_a_TOKEN_SECRET=x$y", line);
+            raw(&text)
+                .map(|registry| registry.clusters[0].credentials.token.as_ref().unwrap().secret.expose().to_owned())
+        };
+        assert_eq!(secret("PROXMOX_CLUSTER_a_TOKEN_SECRET_FILE=good").unwrap(), "from-file");
+        assert_eq!(secret("PROXMOX_CLUSTER_a_TOKEN_SECRET_COMMAND='pass show a'").unwrap(), "from pass show a");
+        let problems = secret("PROXMOX_CLUSTER_a_TOKEN_SECRET_FILE=bad").unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].message.ends_with("_FILE: cannot be read: no such file"), "{}", problems[0].message);
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_its_line() {
+        let text = "PROXMOX_CLUSTERS=a,a,b-c,b.c,-x,d\n\
+            PROXMOX_CLUSTER_PATTERNS=p-:a,p-:a,:a,q-:,r-,s-:nowhere,re:(:a\n\
+            PROXMOX_CLUSTER_VMID_RANGES=100-199:a,150-160:d,5-6:a,300-200:a,x:a\n\
+            PROXMOX_CLUSTER_VALIDATION=maybe\n\
+            PROXMOX_CLUSTER_CACHE_TTL=-1\n\
+            PROXMOX_CLUSTER_a_API_URL=pve\n\
+            PROXMOX_CLUSTER_a_TOKEN_ID=root@pam!x=SECRET1\n\
+            PROXMOX_CLUSTER_a_TOKEN_SECRET=SECRET2\n\
+            PROXMOX_CLUSTER_a_TOKEN_SECRET_FILE=good\n\
+            PROXMOX_CLUSTER_a_VERIFY=flase\n\
+            PROXMOX_CLUSTER_a_ACESS=read\n\
+            PROXMOX_CLUSTER_a_ACCESS=write\n\
+            PROXMOX_CLUSTER_a_FINGERPRINT=12\n\
+            PROXMOX_CLUSTER_b-c_API_URL=https://one:8006\n\
+            PROXMOX_CLUSTER_B_C_API_URL=https://two:8006\n\
+            PROXMOX_CLUSTER_b-c_USERNAME=root\n\
+            PROXMOX_CLUSTER_d_API_URL=http://pve:8006\n\
+            PROXMOX_CLUSTER_d_PASSWORD=SECRET3\n\
+            PROXMOX_CLUSTER_old_API_URL=https://not-listed:8006\n\
+            TWO WORDS=SECRET4\n";
+        let found = messages(text);
+        let expected = [
+            ".env:20: this line cannot be read",
+            ".env:1: PROXMOX_CLUSTERS: `a` is named twice",
+            ".env:1: PROXMOX_CLUSTERS: `-x` is no cluster name; letters, digits, `.`, `_` and `-` are allowed, not `-` first",
+            ".env:1: PROXMOX_CLUSTERS: `b-c` and `b.c` share the variables PROXMOX_CLUSTER_B_C_…",
+            ".env:11: PROXMOX_CLUSTER_a_ACESS: there is no setting `ACESS`",
+        ];
+        for line in expected {
+            assert!(found.iter().any(|message| message == line), "{line}\n{found:#?}");
+        }
+        for part in [
+            "`p-` stands twice",
+            "`:a` has nothing before",
+            "`q-:` names no cluster",
+            "`r-` has no `:`",
+            "`nowhere`, which is not configured",
+            "`(` is no regular expression",
+            "`150-160:d` overlaps with 100-199:a",
+            "`5` is no guest id",
+            "`300-200` ends before it begins",
+            "`x` is no range",
+            "VALIDATION: `maybe` is not a boolean",
+            "`-1` is not a number of seconds",
+            "`pve` is no URL",
+            "TOKEN_ID: is not of the form user@realm!name",
+            "TOKEN_SECRET is set too",
+            "`flase` is not a boolean",
+            "`write` is neither `read` nor `apply`",
+            "is not a SHA-256 fingerprint",
+            "b-c_API_URL and PROXMOX_CLUSTER_B_C_API_URL are both set, and differ",
+            "`root` is not of the form user@realm",
+            "b-c_PASSWORD is not set",
+            "would send credentials in clear",
+            "d_USERNAME is not set",
+        ] {
+            assert!(found.iter().any(|message| message.contains(part)), "{part}\n{found:#?}");
+        }
+        assert!(!found.concat().contains("SECRET1") && !found.concat().contains("SECRET3"));
+        assert!(!format!("{:?}", raw(text).unwrap_err()).contains("SECRET4"));
+    }
+
+    #[test]
+    fn nothing_configured() {
+        assert_eq!(messages(""), ["no cluster is configured"]);
+        assert_eq!(messages("PROXMOX_CLUSTERS=,\n"), [".env:1: PROXMOX_CLUSTERS: no cluster is named"]);
+    }
+
+    #[test]
+    fn the_example_file_loads_and_routes() {
+        let registry = raw(include_str!("../../.env.example.multi")).unwrap();
+        let names: Vec<&str> = registry.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+        assert_eq!(names, ["production", "staging", "disaster-recovery"]);
+        for (name, cluster) in [
+            ("prod-web-01", "production"),
+            ("stg-ci-01", "staging"),
+            ("dr-vault-01", "disaster-recovery"),
+            ("disaster-recovery-standby-01", "disaster-recovery"),
+        ] {
+            assert_eq!(registry.select(None, Some(name), None).unwrap().cluster, cluster);
+        }
+        assert_eq!(registry.get("disaster-recovery").unwrap().access, Access::Apply);
+    }
+}

@@ -1,0 +1,156 @@
+//! The settings as values, after reading and checking.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pve::value::Vmid;
+use crate::secret::Secret;
+
+/// Every configured cluster, and the rules that route guests to them.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// In the order of `PROXMOX_CLUSTERS`; the first is the default cluster. Never empty.
+    pub clusters: Vec<ClusterSettings>,
+    /// `PROXMOX_CLUSTER_PATTERNS`, in order.
+    pub patterns: Vec<Pattern>,
+    /// `PROXMOX_CLUSTER_VMID_RANGES`, in order.
+    pub ranges: Vec<(VmidRange, String)>,
+    /// `PROXMOX_CLUSTER_VALIDATION`.
+    pub validation: bool,
+    /// `PROXMOX_CLUSTER_CACHE_TTL`.
+    pub cache_ttl: Duration,
+    /// False where the single-cluster variables made one cluster named `default`.
+    pub multi: bool,
+}
+
+/// One pair of `PROXMOX_CLUSTER_PATTERNS`.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    /// The prefix as written, or the regular expression after `re:`.
+    pub text: String,
+    /// Compiled, for `re:` patterns; anchored at the start.
+    pub regex: Option<regex::Regex>,
+    /// The cluster it routes to.
+    pub cluster: String,
+}
+
+/// An inclusive range of guest ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmidRange {
+    /// First id.
+    pub first: Vmid,
+    /// Last id.
+    pub last: Vmid,
+}
+
+impl VmidRange {
+    /// True when the id lies in the range.
+    pub fn contains(self, vmid: Vmid) -> bool {
+        self.first <= vmid && vmid <= self.last
+    }
+}
+
+/// One cluster's settings.
+#[derive(Debug, Clone)]
+pub struct ClusterSettings {
+    /// Its name in our files.
+    pub name: String,
+    /// `https://host:8006`, without a trailing slash; at least one, all of the same cluster.
+    pub endpoints: Vec<String>,
+    /// How to log in.
+    pub credentials: Credentials,
+    /// How the server's certificate is checked.
+    pub tls: Tls,
+    /// Node for a new guest that names none.
+    pub default_node: Option<String>,
+    /// Storage for a new disk that names none.
+    pub default_storage: Option<String>,
+    /// Bridge for a new NIC that names none.
+    pub default_bridge: Option<String>,
+    /// Shown, and usable in selectors.
+    pub region: Option<String>,
+    /// Shown, and usable in selectors.
+    pub tier: Option<String>,
+    /// What this tool may do there.
+    pub access: Access,
+}
+
+/// API token, ticket login, or both; at least one is there.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    /// The token, used for everything it can do.
+    pub token: Option<Token>,
+    /// User and password, for options that only `root@pam` may set, or for everything without a token.
+    pub login: Option<TicketLogin>,
+}
+
+/// An API token.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// `user@realm!name`.
+    pub id: String,
+    /// The secret.
+    pub secret: Secret,
+}
+
+/// User name and password.
+#[derive(Debug, Clone)]
+pub struct TicketLogin {
+    /// `user@realm`.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// How the server's certificate is checked.
+#[derive(Debug, Clone)]
+pub enum Tls {
+    /// Against the system's roots.
+    System,
+    /// Against the certificates of this PEM file, read by whoever connects.
+    CaFile(String),
+    /// By the SHA-256 of the server's own certificate, 32 bytes.
+    Fingerprint([u8; 32]),
+    /// Not at all (`VERIFY=false`).
+    Unverified,
+}
+
+/// What this tool may do in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Read only: every change there is blocked.
+    Read,
+    /// Read and write.
+    #[default]
+    Apply,
+}
+
+impl Registry {
+    /// The settings of a cluster by name.
+    pub fn get(&self, name: &str) -> Option<&ClusterSettings> {
+        self.clusters.iter().find(|cluster| cluster.name == name)
+    }
+
+    /// The default cluster's name.
+    pub fn default_cluster(&self) -> &str {
+        self.clusters.first().map_or("", |cluster| cluster.name.as_str())
+    }
+
+    /// The settings by name.
+    pub fn by_name(&self) -> BTreeMap<&str, &ClusterSettings> {
+        self.clusters.iter().map(|cluster| (cluster.name.as_str(), cluster)).collect()
+    }
+}
+
+impl Pattern {
+    /// True when a guest of this name belongs to the pattern's cluster.
+    pub fn matches(&self, name: &str) -> bool {
+        match &self.regex {
+            Some(regex) => regex.is_match(name),
+            None => name.starts_with(&self.text),
+        }
+    }
+}
