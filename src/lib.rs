@@ -3,5 +3,6 @@
 pub mod clusters;
 pub mod desired;
 pub mod diagnostics;
+pub mod manifest;
 pub mod pve;
 pub mod secret;
