@@ -6,3 +6,4 @@ pub mod diagnostics;
 pub mod manifest;
 pub mod pve;
 pub mod secret;
+pub mod sim;

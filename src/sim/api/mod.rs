@@ -1,0 +1,34 @@
+//! The calls that are not about one guest: cluster, nodes, storages, pools, HA, tasks.
+
+mod ha;
+mod lists;
+mod nodes;
+mod pools;
+mod storage;
+mod tasks;
+
+pub(super) use ha::{ha_create, ha_delete, ha_groups, ha_read, ha_resources, ha_rules, ha_status, ha_update};
+pub(super) use lists::{
+    cluster_options, cluster_status, domains, next_id, nodes, permissions, resources, set_cluster_options, version,
+};
+pub(super) use nodes::{networks, node_status, node_time};
+pub(super) use pools::{pool_create, pool_delete, pool_read, pool_update, pools};
+pub(super) use storage::{
+    content_create, content_delete, content_read, node_storages, storage_content, storage_read, storage_status,
+    storages,
+};
+pub(super) use tasks::{cluster_tasks, node_tasks, task_index, task_log, task_status, task_stop};
+
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+
+/// An answer that holds nothing.
+pub(super) fn nothing() -> Answer {
+    Answer::from(Value::Null)
+}
+
+/// An answer of rows.
+fn rows(list: Vec<Value>) -> Answer {
+    Answer::from(json!(list))
+}

@@ -1,0 +1,243 @@
+//! Storages and what is on them.
+
+use serde_json::{Map, Value, json};
+
+use super::rows;
+use crate::pve::value::{GuestKind, Size};
+use crate::sim::answer::{Answer, Failure, Outcome};
+use crate::sim::cluster::Cluster;
+use crate::sim::route::Call;
+use crate::sim::task::Work;
+use crate::sim::volume::{Family, Volume, format_of, owner};
+use crate::sim::world::StorageSpec;
+
+/// The path below which a storage of files keeps them.
+fn directory(spec: &StorageSpec) -> String {
+    match (spec.kind.as_str(), spec.name.as_str()) {
+        ("dir", "local") => "/var/lib/vz".to_owned(),
+        ("dir", name) => format!("/var/lib/{name}"),
+        (_, name) => format!("/mnt/pve/{name}"),
+    }
+}
+
+fn definition(spec: &StorageSpec) -> Value {
+    let mut object = Map::from_iter([
+        ("content".to_owned(), json!(spec.content.join(","))),
+        ("digest".to_owned(), json!("dd8ef939944e0b8ac26c2926d49dd14129690613")),
+        ("storage".to_owned(), json!(spec.name)),
+        ("type".to_owned(), json!(spec.kind)),
+    ]);
+    let more = match spec.kind.as_str() {
+        "lvm" => json!({ "vgname": spec.name }),
+        "lvmthin" => json!({ "thinpool": "data", "vgname": "pve" }),
+        "zfspool" => json!({ "pool": format!("rpool/{}", spec.name) }),
+        "rbd" => json!({ "pool": spec.name }),
+        "nfs" => json!({ "export": "/export", "path": directory(spec), "server": "192.0.2.200" }),
+        _ => json!({ "path": directory(spec) }),
+    };
+    object.extend(more.as_object().cloned().unwrap_or_default());
+    // Types that are shared by nature do not say so.
+    if spec.shared && matches!(spec.kind.as_str(), "dir" | "lvm") {
+        object.insert("shared".to_owned(), json!(1));
+    }
+    if !spec.nodes.is_empty() {
+        object.insert("nodes".to_owned(), json!(spec.nodes.join(",")));
+    }
+    Value::Object(object)
+}
+
+fn may_see(cluster: &Cluster, call: &Call, storage: &str, privileges: &[&str]) -> bool {
+    let path = format!("/storage/{storage}");
+    cluster.check_for(&call.subject, &path).any(&path, privileges)
+}
+
+pub(in crate::sim) fn storages(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let seen = cluster.storages.specs.iter().filter(|spec| may_see(cluster, call, &spec.name, &["Datastore.Audit"]));
+    let wanted = seen.filter(|spec| call.get("type").is_none_or(|kind| kind == spec.kind));
+    Ok(rows(wanted.map(definition).collect()))
+}
+
+pub(in crate::sim) fn storage_read(cluster: &mut Cluster, call: &Call) -> Outcome {
+    Ok(Answer::from(definition(cluster.storages.find(call.get("storage").unwrap_or_default())?)))
+}
+
+fn figures(cluster: &Cluster, spec: &StorageSpec, node: &str) -> Value {
+    let (used, total) = (cluster.storages.used(&spec.name, node), spec.capacity_gib * Size::GIB);
+    json!({
+        "active": 1, "avail": total.saturating_sub(used), "content": spec.content.join(","), "enabled": 1,
+        "shared": u8::from(spec.shared), "total": total, "type": spec.kind, "used": used,
+    })
+}
+
+pub(in crate::sim) fn node_storages(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let mut list = Vec::new();
+    for spec in &cluster.storages.specs {
+        let fits = call.get("storage").is_none_or(|name| name == spec.name)
+            && call
+                .get("content")
+                .is_none_or(|wanted| wanted.split(',').any(|kind| spec.content.iter().any(|c| c == kind)));
+        let here = cluster.storages.on_node(&spec.name, &call.node)
+            && call.get("target").is_none_or(|node| cluster.storages.on_node(&spec.name, node));
+        if fits && here && may_see(cluster, call, &spec.name, &["Datastore.Audit", "Datastore.AllocateSpace"]) {
+            let mut row = figures(cluster, spec, &call.node);
+            row["storage"] = json!(spec.name);
+            #[expect(clippy::cast_precision_loss, reason = "a fraction for people to read")]
+            let fraction = row["used"].as_u64().unwrap_or(0) as f64 / row["total"].as_u64().unwrap_or(1).max(1) as f64;
+            row["used_fraction"] = json!(fraction);
+            list.push(row);
+        }
+    }
+    Ok(rows(list))
+}
+
+/// The storage of the path, where this node has it.
+fn here<'a>(cluster: &'a Cluster, call: &Call) -> Result<&'a StorageSpec, Failure> {
+    let name = call.get("storage").unwrap_or_default();
+    let spec = cluster.storages.find(name)?;
+    if cluster.storages.on_node(name, &call.node) {
+        Ok(spec)
+    } else {
+        Err(Failure::die(format!("storage '{name}' is not available on node '{}'", call.node)))
+    }
+}
+
+pub(in crate::sim) fn storage_status(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let spec = here(cluster, call).map_err(|_| Failure::parameter("storage", "No such storage."))?;
+    Ok(Answer::from(figures(cluster, spec, &call.node)))
+}
+
+/// What kind of content a file is, and its format.
+fn kind_of(cluster: &Cluster, name: &str) -> (&'static str, String) {
+    let extension = |name: &str| {
+        if let Some(rest) = name.strip_suffix(".tar.xz").map(|_| "txz") {
+            return rest.to_owned();
+        }
+        if name.ends_with(".tar.zst") {
+            return "tzst".to_owned();
+        }
+        if name.ends_with(".tar.gz") {
+            return "tgz".to_owned();
+        }
+        name.rsplit_once('.').map_or("raw", |(_, extension)| extension).to_owned()
+    };
+    match name.split('/').next().unwrap_or_default() {
+        "iso" => ("iso", extension(name)),
+        "vztmpl" => ("vztmpl", extension(name)),
+        "snippets" => ("snippets", "snippet".to_owned()),
+        "backup" => ("backup", extension(name)),
+        "import" => ("import", extension(name)),
+        _ => {
+            let kind = owner(name).and_then(|vmid| cluster.guests.get(&vmid)).map(crate::sim::guest::Guest::kind);
+            let content = if kind == Some(GuestKind::Lxc) { "rootdir" } else { "images" };
+            (content, format_of(name).to_owned())
+        }
+    }
+}
+
+pub(in crate::sim) fn storage_content(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let spec = here(cluster, call)?;
+    let is_files = cluster.storages.family(&spec.name) == Family::Files;
+    let mut list = Vec::new();
+    for (name, volume) in cluster.storages.on(&spec.name, &call.node) {
+        let (content, format) = kind_of(cluster, name);
+        let vmid = owner(name);
+        let path = format!("/vms/{}", vmid.unwrap_or(0));
+        let check = cluster.check_guest(&call.subject, vmid.unwrap_or(0));
+        let storage = format!("/storage/{}", spec.name);
+        if !check.any(&path, &["VM.Audit", "VM.Config.Disk"]) && !check.any(&storage, &["Datastore.Allocate"]) {
+            continue;
+        }
+        let mut row = json!({
+            "content": content, "ctime": volume.ctime, "format": format, "size": volume.size,
+            "volid": format!("{}:{name}", spec.name),
+        });
+        if let Some(vmid) = vmid {
+            row["vmid"] = json!(vmid);
+        }
+        if is_files {
+            let parent = name
+                .rsplit_once('/')
+                .and_then(|(path, _)| path.rsplit_once('/'))
+                .map(|(parent, _)| format!("../{parent}"));
+            row["parent"] = json!(parent);
+            row["used"] = json!(4096);
+        }
+        list.push(row);
+    }
+    for (name, size) in &spec.files {
+        let (content, format) = kind_of(cluster, name);
+        list.push(json!({
+            "content": content, "ctime": cluster.spec.epoch, "format": format, "size": size,
+            "volid": format!("{}:{name}", spec.name),
+        }));
+    }
+    list.retain(|row| {
+        let content = call.get("content").is_none_or(|wanted| row["content"] == json!(wanted));
+        content && call.number("vmid").is_none_or(|vmid| row["vmid"] == json!(vmid))
+    });
+    Ok(rows(list))
+}
+
+pub(in crate::sim) fn content_create(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let storage = here(cluster, call)?.name.clone();
+    let (filename, vmid) = (call.get("filename").unwrap_or_default(), call.number("vmid").unwrap_or(0));
+    if !filename.starts_with(&format!("vm-{vmid}-")) && !filename.starts_with(&format!("subvol-{vmid}-")) {
+        return Err(Failure::die(format!("illegal name '{filename}' - should be 'vm-{vmid}-*'")));
+    }
+    let size = call.get("size").unwrap_or_default();
+    let factor = match size.bytes().last() {
+        Some(b'G') => Size::GIB,
+        Some(b'M') => Size::MIB,
+        _ => Size::KIB,
+    };
+    let bytes = size.trim_end_matches(['G', 'M']).parse::<u64>().unwrap_or(0).saturating_mul(factor);
+    let volid = match cluster.storages.family(&storage) {
+        Family::Files => format!("{storage}:{vmid}/{filename}"),
+        _ => format!("{storage}:{filename}"),
+    };
+    if cluster.storages.get(&volid, &call.node).is_some() {
+        return Err(Failure::die(format!("disk image '{filename}' already exists")));
+    }
+    let ctime = cluster.unix_time();
+    cluster.storages.insert(&volid, &call.node, Volume { size: bytes, ctime });
+    Ok(Answer::from(json!(volid)))
+}
+
+/// The volume of the path: with its storage's name before it, or without.
+fn volid(call: &Call) -> String {
+    let (storage, volume) = (call.get("storage").unwrap_or_default(), call.get("volume").unwrap_or_default());
+    if volume.contains(':') { volume.to_owned() } else { format!("{storage}:{volume}") }
+}
+
+pub(in crate::sim) fn content_read(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let (spec, volid) = (here(cluster, call)?, volid(call));
+    let size = cluster.storages.size_of(&volid, &call.node);
+    let size = size.ok_or_else(|| Failure::die(format!("volume '{volid}' does not exist")))?;
+    let name = volid.split_once(':').map_or("", |(_, name)| name);
+    let path = match cluster.storages.family(&spec.name) {
+        Family::Files if name.starts_with("iso/") => format!("{}/template/{name}", directory(spec)),
+        Family::Files => format!("{}/images/{name}", directory(spec)),
+        _ => format!("/dev/{}/{name}", spec.name),
+    };
+    Ok(Answer::from(json!({ "format": format_of(name), "path": path, "size": size, "used": size })))
+}
+
+pub(in crate::sim) fn content_delete(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let (storage, volid) = (here(cluster, call)?.name.clone(), volid(call));
+    let vmid = owner(&volid).unwrap_or(0);
+    let (path, store) = (format!("/vms/{vmid}"), format!("/storage/{storage}"));
+    let check = cluster.check_guest(&call.subject, vmid);
+    if !check.any(&store, &["Datastore.Allocate"]) {
+        check.need(&store, &["Datastore.AllocateSpace"])?;
+        check.need(&path, &["VM.Config.Disk"])?;
+    }
+    if cluster.storages.is_in_use(&volid, &call.node) {
+        return Err(Failure::die(format!("base volume '{}' is still in use by linked clones", volid)));
+    }
+    let id = if vmid == 0 {
+        format!("{}@{storage}", volid.rsplit('/').next().unwrap_or(""))
+    } else {
+        format!("{vmid}@{storage}")
+    };
+    Ok(cluster.start_task(&call.subject, &call.node, "imgdel", &id, Work::RemoveVolume { volid }))
+}

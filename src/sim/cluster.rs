@@ -1,0 +1,475 @@
+//! The state machine: requests and the time in, answers out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::access::{Access, Check, Subject};
+use super::answer::{self, Failure, Outcome};
+use super::chance::Chance;
+use super::config::Config;
+use super::faults::{Effect, Fault, FaultKind, Faults};
+use super::guest::{Guest, Running, is_mount, is_unused, sub_key, volume_of};
+use super::params::{self, Given};
+use super::route::{self, Call};
+use super::task::Task;
+use super::volume::{Storages, Volume};
+use super::world::ClusterSpec;
+use crate::pve::http::Response;
+use crate::pve::value::{GuestKind, Size, Vmid};
+
+/// Milliseconds of virtual time since the cluster began.
+pub type Millis = u64;
+
+/// A request as a node receives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncomingRequest {
+    /// `GET`, `POST`, `PUT`, `DELETE`, or what else was sent.
+    pub method: String,
+    /// The path below `/api2/json`, not decoded, without the query.
+    pub path: String,
+    /// The parameters of query and body, decoded; the same name may stand more than once.
+    pub params: Vec<(String, String)>,
+    /// The `Authorization` header.
+    pub authorization: Option<String>,
+    /// The node that was asked.
+    pub node: String,
+}
+
+/// An answer, and how long it took the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The answer.
+    pub response: Response,
+    /// How long after the request it comes.
+    pub delay: Millis,
+}
+
+/// What comes of a request, faults of the connection included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exchange {
+    /// It is answered.
+    Answered(Reply),
+    /// It does not arrive.
+    Refused,
+    /// It is carried out, and the answer is lost after this time.
+    Lost(Millis),
+}
+
+/// One line of the access log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessEntry {
+    /// When the request came.
+    pub at: Millis,
+    /// The node that was asked.
+    pub node: String,
+    /// Method.
+    pub method: String,
+    /// Path below `/api2/json`.
+    pub path: String,
+    /// The parameters; what stands in passwords is not kept.
+    pub params: Vec<(String, String)>,
+    /// Status of the answer; zero where none was given.
+    pub status: u16,
+    /// The simulator does not know this call. A real server may.
+    pub unimplemented: bool,
+}
+
+/// The longest access log that is kept.
+const LOG_LIMIT: usize = 1 << 20;
+
+/// A pool.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pool {
+    pub(super) comment: String,
+    pub(super) guests: BTreeSet<u32>,
+    pub(super) storages: BTreeSet<String>,
+}
+
+/// A simulated cluster.
+///
+/// Equal specifications, seeds and requests at equal times give equal answers, to the byte.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    pub(super) spec: ClusterSpec,
+    pub(super) access: Access,
+    pub(super) guests: BTreeMap<u32, Guest>,
+    pub(super) storages: Storages,
+    pub(super) pools: BTreeMap<String, Pool>,
+    pub(super) ha: BTreeMap<String, BTreeMap<String, String>>,
+    pub(super) chance: Chance,
+    pub(super) clock: Millis,
+    pub(super) tasks: Vec<Task>,
+    pub(super) active: Vec<usize>,
+    pub(super) next_pid: u32,
+    pub(super) cached: BTreeMap<u32, Map<String, Value>>,
+    pub(super) broadcast_at: Millis,
+    /// Since when a node is down, for those that were up.
+    down_since: BTreeMap<String, Millis>,
+    faults: Faults,
+    log: Vec<AccessEntry>,
+}
+
+impl Cluster {
+    /// A cluster as specified; all its chance comes from the seed.
+    #[must_use]
+    pub fn new(spec: ClusterSpec, seed: u64) -> Self {
+        let release = spec.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(9);
+        let pools = spec
+            .pools
+            .iter()
+            .map(|(name, comment)| (name.clone(), Pool { comment: comment.clone(), ..Pool::default() }))
+            .collect();
+        let mut cluster = Self {
+            access: Access::new(spec.tokens.clone(), release),
+            guests: BTreeMap::new(),
+            storages: Storages::new(spec.storages.clone()),
+            pools,
+            ha: spec.ha.clone(),
+            chance: Chance::new(seed),
+            clock: 0,
+            tasks: Vec::new(),
+            active: Vec::new(),
+            next_pid: 1000,
+            cached: BTreeMap::new(),
+            broadcast_at: 0,
+            down_since: BTreeMap::new(),
+            faults: Faults::default(),
+            log: Vec::new(),
+            spec,
+        };
+        cluster.populate();
+        cluster.broadcast();
+        cluster
+    }
+
+    fn populate(&mut self) {
+        let ctime = self.spec.epoch;
+        for volume in &self.spec.volumes {
+            self.storages.insert(&volume.volid, &volume.node, Volume { size: volume.size, ctime });
+        }
+        for guest in self.spec.guests.clone() {
+            let config = match &guest.file {
+                Some(text) => Config::parse(guest.kind, text),
+                None => {
+                    let mut config = Config::new(guest.kind);
+                    config.current = guest.config.clone();
+                    config
+                }
+            };
+            // Who writes whole files says which volumes there are.
+            for (key, value) in config.current.iter().filter(|_| guest.file.is_none()) {
+                let has_volume = super::guest::is_drive(key) || is_mount(key) || is_unused(key);
+                if let Some(volid) = volume_of(value).filter(|_| has_volume) {
+                    // A drive of cloud-init names no size; it is 4 MiB.
+                    let size =
+                        sub_key(value, "size").and_then(Size::parse_proxmox).map_or(4 * Size::MIB, |size| size.0);
+                    if self.storages.size_of(volid, &guest.node).is_none() {
+                        self.storages.insert(volid, &guest.node, Volume { size, ctime });
+                    }
+                }
+            }
+            self.next_pid += 1;
+            let running = guest.running.then_some(Running { since: 0, pid: self.next_pid, paused: false });
+            if let Some(pool) = &guest.pool {
+                self.pools.entry(pool.clone()).or_default().guests.insert(guest.vmid);
+            }
+            self.guests.insert(guest.vmid, Guest { node: guest.node, config, running });
+        }
+    }
+
+    /// Carries out a request at a time and answers it. Time never runs backwards: an earlier one counts as now.
+    pub fn handle(&mut self, request: &IncomingRequest, now: Millis) -> Reply {
+        self.advance(now);
+        let outcome = self.dispatch(request);
+        let unimplemented = matches!(outcome, Err(Failure::NotImplemented));
+        let (response, mut delay) = answer::response(&outcome, &request.method, &decoded(&request.path));
+        if response.status == 401 {
+            delay = self.spec.unauthorized_delay;
+        }
+        self.record(request, now, response.status, unimplemented);
+        Reply { response, delay }
+    }
+
+    /// The same, with the faults that were set.
+    pub fn exchange(&mut self, request: &IncomingRequest, now: Millis) -> Exchange {
+        match self.faults.meet(&request.method, &request.path) {
+            None if self.node_online(&request.node) => Exchange::Answered(self.handle(request, now)),
+            // Nobody listens on a node that is down.
+            None | Some(FaultKind::Refuse) => Exchange::Refused,
+            Some(FaultKind::Cut) => Exchange::Lost(self.handle(request, now).delay),
+            Some(FaultKind::Delay(more)) => {
+                let mut reply = self.handle(request, now);
+                reply.delay += more;
+                Exchange::Answered(reply)
+            }
+            Some(FaultKind::Status { code, text, effect }) => {
+                let delay = match effect {
+                    Effect::None => {
+                        self.advance(now);
+                        self.record(request, now, code, false);
+                        0
+                    }
+                    Effect::Done => self.handle(request, now).delay,
+                };
+                let body = serde_json::json!({ "data": null, "message": format!("{text}\n") }).to_string();
+                Exchange::Answered(Reply { response: Response { status: code, reason: text, body }, delay })
+            }
+        }
+    }
+
+    fn record(&mut self, request: &IncomingRequest, at: Millis, status: u16, unimplemented: bool) {
+        let kept = |(name, value): &(String, String)| {
+            let secret = matches!(name.as_str(), "cipassword" | "password" | "sshkeys" | "ssh-public-keys");
+            (name.clone(), if secret { "**********".to_owned() } else { value.clone() })
+        };
+        // A server that runs for weeks keeps the newer half.
+        if self.log.len() >= LOG_LIMIT {
+            self.log.drain(..LOG_LIMIT / 2);
+        }
+        self.log.push(AccessEntry {
+            at,
+            node: request.node.clone(),
+            method: request.method.clone(),
+            path: request.path.clone(),
+            params: request.params.iter().map(kept).collect(),
+            status,
+            unimplemented,
+        });
+    }
+
+    /// The order of the checks is Proxmox's: who asks, whether there is such a call, whether they may, where it
+    /// runs, whether its parameters are right.
+    fn dispatch(&mut self, request: &IncomingRequest) -> Outcome {
+        let method = request.method.as_str();
+        if !matches!(method, "GET" | "POST" | "PUT" | "DELETE") {
+            return Err(Failure::Empty(501, format!("method '{method}' not available")));
+        }
+        let found = route::find(method, &request.path);
+        let world = found.as_ref().is_some_and(|(route, _)| route.is_for_all_the_world());
+        let subject = match self.access.authenticate(request.authorization.as_deref()) {
+            Err(_) if world => Subject::root(),
+            other => other?,
+        };
+        let (route, vars) = found.ok_or(Failure::NotImplemented)?;
+        let mut given = Given::new();
+        for (name, value) in request.params.iter().filter(|(name, _)| name != "_dc") {
+            given.entry(name.clone()).or_default().push(value.clone());
+        }
+        let clash = vars.iter().find(|(name, value)| given.get(*name).is_some_and(|list| list != &[(*value).clone()]));
+        if let Some((name, _)) = clash {
+            let text = "duplicate parameter (already defined in URI) with conflicting values!";
+            return Err(Failure::parameter(name, text));
+        }
+        for name in vars.keys() {
+            given.remove(name);
+        }
+        let node = vars.get("node").cloned().unwrap_or_else(|| request.node.clone());
+        let mut call = Call { subject, node, vars, params: BTreeMap::new() };
+        self.permit(route, &call, &given)?;
+        if route.runs_on_its_node() {
+            self.check_reachable(&call.node, &request.node)?;
+        }
+        let mut errors = BTreeMap::new();
+        for (name, value) in &call.vars {
+            let problem = route::variable_kind(name).and_then(|kind| params::check_kind(kind, value, name));
+            errors.extend(problem.map(|text| (name.clone(), text)));
+        }
+        match params::check(route, &given, self.access.release()) {
+            Ok(values) => call.params = values,
+            Err(more) => errors.extend(more),
+        }
+        if !errors.is_empty() {
+            return Err(Failure::Parameters(errors));
+        }
+        (route.handler)(self, &call)
+    }
+
+    fn permit(&self, route: &route::Route, call: &Call, given: &Given) -> Result<(), Failure> {
+        let value = |name: &str| given.get(name).and_then(|list| list.first()).map(String::as_str);
+        match route.permission {
+            route::Permission::World | route::Permission::Anyone => Ok(()),
+            route::Permission::On(path, privileges) => {
+                let mut path = path.to_owned();
+                for (name, value) in &call.vars {
+                    path = path.replace(&format!("{{{name}}}"), value);
+                }
+                if let Some(pool) = value("poolid") {
+                    path = path.replace("{poolid}", pool);
+                }
+                self.check_for(&call.subject, &path).need(&path, privileges)
+            }
+            route::Permission::Clone => {
+                let vmid = call.vars.get("vmid").map_or("", String::as_str);
+                let path = format!("/vms/{vmid}");
+                self.check_for(&call.subject, &path).need(&path, &["VM.Clone"])?;
+                let target = format!("/vms/{}", value("newid").unwrap_or_default());
+                let check = self.check_for(&call.subject, &target);
+                let by_pool = value("pool").is_some_and(|pool| check.any(&format!("/pool/{pool}"), &["VM.Allocate"]));
+                if check.any(&target, &["VM.Allocate"]) || by_pool {
+                    Ok(())
+                } else {
+                    Err(Failure::Permission(String::new()))
+                }
+            }
+        }
+    }
+
+    /// A request for another node is passed on: the node must exist and be up.
+    fn check_reachable(&self, node: &str, asked: &str) -> Result<(), Failure> {
+        if node == asked || self.node_online(node) {
+            return Ok(());
+        }
+        if self.spec.nodes.iter().any(|spec| spec.name == node) {
+            return Err(Failure::Empty(595, "Connection refused".to_owned()));
+        }
+        Err(Failure::die(format!(
+            "hostname lookup '{node}' failed - failed to get address info for: {node}: Name or service not known"
+        )))
+    }
+
+    /// A check of privileges on a path.
+    pub(super) fn check_for<'a>(&'a self, subject: &'a Subject, path: &str) -> Check<'a> {
+        let vmid = path.strip_prefix("/vms/").and_then(|rest| rest.parse().ok());
+        Check { subject, pool: vmid.and_then(|vmid| self.pool_of(vmid)) }
+    }
+
+    pub(super) fn check_guest<'a>(&'a self, subject: &'a Subject, vmid: u32) -> Check<'a> {
+        Check { subject, pool: self.pool_of(vmid) }
+    }
+
+    /// Waits for a guest's lock file as a call does; how long that took.
+    ///
+    /// What the holder does until then happens before this call goes on, so the clock runs ahead.
+    pub(super) fn await_lock(&mut self, vmid: u32) -> Result<u64, Failure> {
+        let begin = self.clock;
+        while let Some(until) = self.lock_held_until(vmid) {
+            if until > begin + super::task::LOCK_WAIT {
+                return Err(Failure::DieAfter(super::task::LOCK_WAIT, self.lock_timeout_text(vmid)));
+            }
+            self.advance(until);
+        }
+        Ok(self.clock - begin)
+    }
+
+    pub(super) const fn unix_time(&self) -> u64 {
+        self.spec.epoch + self.clock / 1000
+    }
+
+    pub(super) fn node_online(&self, node: &str) -> bool {
+        self.spec.nodes.iter().any(|spec| spec.name == node && spec.online)
+    }
+
+    /// True while what a node last said of its storages still counts: for five minutes after it went.
+    pub(super) fn is_remembered(&self, node: &str) -> bool {
+        self.node_online(node) || self.down_since.get(node).is_some_and(|since| self.clock - since < 300_000)
+    }
+
+    /// The prefix of the MAC addresses that are made here.
+    pub(super) fn fresh_mac(&mut self) -> String {
+        let prefix = self.spec.datacenter.get("mac_prefix").cloned();
+        self.chance.mac(prefix.as_deref().unwrap_or("BC:24:11"))
+    }
+
+    /// The version as `major.minor.patch`.
+    pub(super) fn full_version(&self) -> String {
+        let version = &self.spec.version;
+        if version.split('.').count() < 3 { format!("{version}.1") } else { version.clone() }
+    }
+
+    /// True for a release that has what came with qemu-server 9.1.17.
+    pub(super) fn is_at_least(&self, major: u32, minor: u32) -> bool {
+        let mut parts = self.spec.version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        (parts.next().unwrap_or(9), parts.next().unwrap_or(0)) >= (major, minor)
+    }
+
+    /// The id after which the name of an existing guest stands, with what Proxmox calls it.
+    pub(super) fn taken_text(&self, vmid: u32) -> Option<String> {
+        self.guests.get(&vmid).map(|guest| {
+            let what = if guest.kind() == GuestKind::Qemu { "VM" } else { "CT" };
+            format!("{what} {vmid} already exists on node '{}'", guest.node)
+        })
+    }
+}
+
+/// What tests and the server's owner may see and do beside the API.
+impl Cluster {
+    /// What it was made of; the parts that requests change are as they were.
+    #[must_use]
+    pub const fn spec(&self) -> &ClusterSpec {
+        &self.spec
+    }
+
+    /// The requests so far.
+    #[must_use]
+    pub fn access_log(&self) -> &[AccessEntry] {
+        &self.log
+    }
+
+    /// Adds a fault.
+    pub fn inject(&mut self, fault: Fault) {
+        self.faults.add(fault);
+    }
+
+    /// Removes every fault.
+    pub fn clear_faults(&mut self) {
+        self.faults.clear();
+    }
+
+    /// Takes a node down, or brings it back.
+    pub fn set_node_online(&mut self, node: &str, online: bool) {
+        if online {
+            self.down_since.remove(node);
+        } else {
+            self.down_since.insert(node.to_owned(), self.clock);
+        }
+        for spec in self.spec.nodes.iter_mut().filter(|spec| spec.name == node) {
+            spec.online = online;
+        }
+    }
+
+    /// Lets virtual time pass without a request.
+    pub fn advance_to(&mut self, now: Millis) {
+        self.advance(now);
+    }
+
+    /// The ids of all guests.
+    pub fn guest_ids(&self) -> impl Iterator<Item = Vmid> {
+        self.guests.keys().filter_map(|vmid| Vmid::new(*vmid))
+    }
+
+    /// A guest's configuration file, as text, with its kind and node.
+    #[must_use]
+    pub fn guest_file(&self, vmid: Vmid) -> Option<(GuestKind, &str, String)> {
+        self.guests.get(&vmid.get()).map(|guest| (guest.kind(), guest.node.as_str(), guest.config.render()))
+    }
+
+    /// True while the guest runs.
+    #[must_use]
+    pub fn is_running(&self, vmid: Vmid) -> bool {
+        self.guests.get(&vmid.get()).is_some_and(|guest| guest.running.is_some())
+    }
+
+    /// Every volume: its node (empty on a shared storage) and its id.
+    #[must_use]
+    pub fn volume_ids(&self) -> Vec<(String, String)> {
+        self.storages.all().map(|(place, volid)| (place.to_owned(), volid)).collect()
+    }
+
+    /// True while a task runs or waits.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// Writes a guest's file by hand, as somebody on the node would; makes no volumes.
+    pub fn write_guest_file(&mut self, kind: GuestKind, vmid: Vmid, node: &str, text: &str) {
+        let config = Config::parse(kind, text);
+        let running = self.guests.get(&vmid.get()).and_then(|guest| guest.running.clone());
+        self.guests.insert(vmid.get(), Guest { node: node.to_owned(), config, running });
+    }
+}
+
+fn decoded(path: &str) -> String {
+    crate::pve::http::percent_decode(path)
+}

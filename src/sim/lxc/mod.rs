@@ -1,0 +1,158 @@
+//! Containers: the calls and the work behind them.
+
+mod clone;
+mod create;
+mod mount;
+mod moving;
+mod power;
+mod update;
+mod volumes;
+
+pub(super) use clone::clone;
+pub(super) use create::create;
+pub(super) use moving::move_volume;
+pub(super) use power::{reboot, shutdown, start, stop};
+pub(super) use update::update;
+pub(super) use volumes::{destroy, resize, template};
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::answer::{Answer, Failure, Outcome};
+use super::cluster::Cluster;
+use super::guest::Guest;
+use super::qemu::{config, pending};
+use super::route::Call;
+use super::task::LOCK_WAIT;
+use crate::pve::value::GuestKind;
+
+/// What a task of a container does.
+#[derive(Debug, Clone)]
+pub(in crate::sim) struct Work {
+    pub(super) vmid: u32,
+    pub(super) what: What,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum What {
+    Create { options: BTreeMap<String, String>, template: String, pool: Option<String>, start: bool },
+    Clone(Box<clone::Plan>),
+    Template,
+    Move(moving::Plan),
+    Resize { disk: String, size: u64 },
+    Destroy { purge: bool, unreferenced: bool, forced: bool },
+    Power(power::Power),
+}
+
+impl Work {
+    /// Starting a container.
+    pub(in crate::sim) const fn start(vmid: u32) -> Self {
+        Self { vmid, what: What::Power(power::Power::Start) }
+    }
+
+    /// Shutting one down.
+    pub(in crate::sim) const fn shutdown(vmid: u32) -> Self {
+        Self { vmid, what: What::Power(power::Power::Shutdown { patience: 60_000, force: false }) }
+    }
+}
+
+/// The lock files that a worker takes; a clone has put its marks into the configurations instead.
+pub(in crate::sim) fn locks(work: &Work) -> (Vec<(u32, bool)>, u64) {
+    match &work.what {
+        What::Clone(_) | What::Move(_) => (Vec::new(), LOCK_WAIT),
+        _ => (vec![(work.vmid, true)], LOCK_WAIT),
+    }
+}
+
+/// What a worker does as soon as it has its locks; how long it then takes.
+pub(in crate::sim) fn begin(cluster: &mut Cluster, task: usize, work: &mut Work) -> Result<u64, String> {
+    let times = cluster.spec.tasks.clone();
+    match &work.what {
+        What::Create { .. } => Ok(times.create_container),
+        What::Clone(plan) => Ok(if plan.full { times.clone_full } else { times.clone_linked }),
+        What::Template => Ok(times.template),
+        What::Move(_) => Ok(times.move_volume),
+        What::Resize { .. } => Ok(times.resize),
+        What::Destroy { .. } => volumes::begin_destroy(cluster, task, work.vmid),
+        What::Power(power) => power::begin(cluster, task, work.vmid, *power),
+    }
+}
+
+/// What a worker has done when its time is over.
+pub(in crate::sim) fn finish(cluster: &mut Cluster, task: usize, work: Work) -> Result<(), String> {
+    let vmid = work.vmid;
+    match work.what {
+        What::Create { options, template, pool, start } => {
+            create::finish(cluster, task, vmid, options, &template, pool, start)
+        }
+        What::Clone(plan) => clone::finish(cluster, task, vmid, &plan),
+        What::Template => volumes::finish_template(cluster, task, vmid),
+        What::Move(plan) => moving::finish(cluster, task, vmid, &plan),
+        What::Resize { disk, size } => volumes::finish_resize(cluster, task, vmid, &disk, size),
+        What::Destroy { purge, unreferenced, forced } => {
+            volumes::finish_destroy(cluster, task, vmid, purge, unreferenced, forced)
+        }
+        What::Power(power) => power::finish(cluster, task, vmid, power),
+    }
+}
+
+/// What is left of a worker that was stopped: its exit status, after it cleaned up.
+pub(in crate::sim) fn abort(cluster: &mut Cluster, work: Work) -> String {
+    match work.what {
+        What::Create { .. } => {
+            cluster.guests.remove(&work.vmid);
+            format!("unable to create CT {} - received interrupt", work.vmid)
+        }
+        What::Clone(plan) => {
+            cluster.guests.remove(&plan.newid);
+            unlock(cluster, work.vmid);
+            "clone failed: received interrupt".to_owned()
+        }
+        What::Move(_) => {
+            unlock(cluster, work.vmid);
+            "received interrupt".to_owned()
+        }
+        _ => "received interrupt".to_owned(),
+    }
+}
+
+/// Takes the lock out of a container's configuration.
+fn unlock(cluster: &mut Cluster, vmid: u32) {
+    if let Some(guest) = cluster.guests.get_mut(&vmid) {
+        let mut config = guest.config.reread();
+        config.current.remove("lock");
+        guest.config = config;
+    }
+}
+
+fn of_task(cluster: &Cluster, task: usize, vmid: u32) -> Result<&Guest, String> {
+    let node = cluster.tasks[task].node.clone();
+    cluster.guest(GuestKind::Lxc, vmid, &node).map_err(|failure| failure.text())
+}
+
+/// Refuses in the way of containers: 403 with a sentence.
+fn root_only<T>(what: &str) -> Result<T, Failure> {
+    Err(Failure::Permission(format!("{what} is only allowed for root@pam")))
+}
+
+pub(super) fn list(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let mine = cluster.guests.iter().filter(|(vmid, guest)| {
+        guest.kind() == GuestKind::Lxc && guest.node == call.node && cluster.may_see(&call.subject, **vmid)
+    });
+    let rows = mine.map(|(vmid, guest)| Value::Object(cluster.status_row(*vmid, guest, false)));
+    Ok(Answer::from(Value::Array(rows.collect())))
+}
+
+pub(super) fn read_config(cluster: &mut Cluster, call: &Call) -> Outcome {
+    config(cluster, GuestKind::Lxc, call)
+}
+
+pub(super) fn read_pending(cluster: &mut Cluster, call: &Call) -> Outcome {
+    pending(cluster, GuestKind::Lxc, call)
+}
+
+pub(super) fn status(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let guest = cluster.guest(GuestKind::Lxc, call.vmid(), &call.node)?;
+    Ok(Answer::from(cluster.current_status(call.vmid(), guest)))
+}

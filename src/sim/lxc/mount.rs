@@ -1,0 +1,83 @@
+//! Mount points and network devices: reading, printing, making volumes.
+
+use crate::pve::property::{self, Properties};
+use crate::pve::schema::catalog;
+use crate::pve::value::{GuestKind, Size, allocation};
+use crate::sim::answer::Failure;
+use crate::sim::cluster::Cluster;
+use crate::sim::config::Config;
+use crate::sim::guest::{default_of, is_mount, is_unused, volume_of};
+use crate::sim::volume::{Purpose, owner};
+
+/// A property string's sub-keys, or nothing where it cannot be read.
+pub(super) fn parse(key: &str, value: &str) -> Option<Properties> {
+    property::parse(value, catalog(GuestKind::Lxc).find(key)?.value.properties.as_ref()?).ok()
+}
+
+/// The value that is stored for sub-keys.
+pub(super) fn print(key: &str, properties: &Properties) -> String {
+    let format = catalog(GuestKind::Lxc).find(key).and_then(|spec| spec.value.properties.as_ref());
+    format.map(|format| property::print(properties, format)).unwrap_or_default()
+}
+
+/// True for a mount of a path of the host: no volume.
+pub(super) fn is_bind(value: &str) -> bool {
+    default_of(value, "volume").is_some_and(|volume| volume.starts_with('/'))
+}
+
+/// The value of a mount point as it is stored, its volume made where one is asked for.
+pub(super) fn place(
+    cluster: &mut Cluster,
+    node: &str,
+    vmid: u32,
+    (key, value): (&str, &str),
+    made: &mut Vec<String>,
+) -> Result<String, Failure> {
+    let Some(mut mount) = parse(key, value) else { return Ok(value.to_owned()) };
+    let volume = mount.get("volume").cloned().unwrap_or_default();
+    if volume.starts_with('/') {
+        return Ok(print(key, &mount));
+    }
+    if let Some((storage, number)) = allocation(&volume) {
+        cluster.storages.find(storage)?;
+        let size = Size::parse_proxmox(&format!("{number}G")).map_or(0, |size| size.0 / 1024 * 1024);
+        let ctime = cluster.unix_time();
+        let volid = cluster.storages.allocate((storage, node), vmid, Purpose::Mount, None, (size, ctime));
+        made.push(volid.clone());
+        mount.insert("volume".to_owned(), volid);
+        mount.insert("size".to_owned(), Size(size).to_string());
+        return Ok(print(key, &mount));
+    }
+    let storage = volume.split(':').next().unwrap_or_default();
+    cluster.storages.find(storage)?;
+    let size = cluster.storages.size_of(&volume, node);
+    let size = size.ok_or_else(|| Failure::die(format!("volume '{volume}' does not exist")))?;
+    mount.insert("size".to_owned(), Size(size).to_string());
+    Ok(print(key, &mount))
+}
+
+/// A network device as it is stored: with a MAC address, a new one where none was given, and its type.
+pub(super) fn net(cluster: &mut Cluster, key: &str, value: &str) -> Result<String, Failure> {
+    let Some(mut net) = parse(key, value) else { return Ok(value.to_owned()) };
+    if let Some(mtu) = net.get("mtu").and_then(|text| text.parse::<u32>().ok()).filter(|mtu| *mtu > 1500) {
+        return Err(Failure::die(format!("{key}: MTU size '{mtu}' is bigger than bridge MTU '1500'")));
+    }
+    if !net.contains_key("hwaddr") {
+        net.insert("hwaddr".to_owned(), cluster.fresh_mac());
+    }
+    net.insert("type".to_owned(), "veth".to_owned());
+    Ok(print(key, &net))
+}
+
+/// Keeps a volume that leaves its key under the lowest free `unusedN`.
+pub(super) fn register_unused(vmid: u32, config: &mut Config, key: &str, value: &str) {
+    let Some(volid) = volume_of(value).filter(|volid| owner(volid) == Some(vmid)) else { return };
+    let elsewhere = config
+        .current
+        .iter()
+        .any(|(other, value)| other != key && (is_mount(other) || is_unused(other)) && volume_of(value) == Some(volid));
+    let free = (0..256).map(|n| format!("unused{n}")).find(|key| !config.current.contains_key(key));
+    if let Some(free) = free.filter(|_| !elsewhere) {
+        config.current.insert(free, volid.to_owned());
+    }
+}

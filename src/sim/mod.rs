@@ -1,0 +1,37 @@
+//! Simulated Proxmox VE clusters: a deterministic state machine, and two faces over it.
+//!
+//! [`Cluster`] is the machine. It takes a request and the time as values and returns the answer; it has no
+//! socket, no thread, no clock and no chance of its own: what is random on a real server comes from one seed.
+//! [`transport::SimTransport`] puts it behind the client's transport, in the same process and in virtual
+//! time; [`server::Server`] puts it behind HTTPS on the loopback interface.
+//!
+//! What the machine does not know it refuses with status 501, never with a success that did not happen.
+//! It shares the option tables and the property strings with the rest of this program, and nothing else:
+//! normalisation, pending changes and hotplug are its own, because a simulator that shares the planner's
+//! code shares its mistakes.
+
+mod access;
+mod answer;
+mod api;
+mod chance;
+mod cluster;
+mod config;
+mod faults;
+mod guest;
+mod lxc;
+mod migrate;
+mod params;
+mod qemu;
+mod route;
+mod snapshot;
+mod table;
+mod task;
+mod volume;
+
+pub mod server;
+pub mod transport;
+pub mod world;
+
+pub use cluster::{AccessEntry, Cluster, Exchange, IncomingRequest, Millis, Reply};
+pub use faults::{Effect, Fault, FaultKind};
+pub use world::ClusterSpec;

@@ -1,0 +1,311 @@
+//! Work on a VM's volumes: growing, moving, making a template, removing everything.
+
+use super::{What, Work, apply, drive, of_task};
+use crate::pve::value::{GuestKind, Size};
+use crate::sim::answer::{Failure, Outcome};
+use crate::sim::cluster::Cluster;
+use crate::sim::guest::{check_lock, is_drive, is_unused, sub_key, volume_of};
+use crate::sim::route::{Call, unsupported};
+use crate::sim::task::Work as TaskWork;
+use crate::sim::volume::{Purpose, format_of, owner};
+
+pub(in crate::sim) fn resize(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let vmid = call.vmid();
+    if call.flag("skiplock") && !call.subject.is_root() {
+        return Err(Failure::parameter("skiplock", "Only root may use this option."));
+    }
+    cluster.guest(GuestKind::Qemu, vmid, &call.node)?;
+    let text = |name: &str| call.get(name).unwrap_or_default().to_owned();
+    let digest = call.get("digest").map(str::to_owned);
+    let what = What::Resize { disk: text("disk"), size: text("size"), digest };
+    let work = TaskWork::Qemu(Work { vmid, what });
+    Ok(cluster.start_task(&call.subject, &call.node, "resize", &vmid.to_string(), work))
+}
+
+/// The size that is asked for, in bytes; with a sign it is added.
+pub(in crate::sim) fn wanted_size(size: &str, now: u64) -> u64 {
+    match size.strip_prefix('+') {
+        Some(more) => now.saturating_add(Size::parse_proxmox(more).map_or(0, |size| size.0)),
+        None => Size::parse_proxmox(size).map_or(0, |size| size.0),
+    }
+}
+
+/// All that is checked is checked by the worker.
+pub(super) fn check_resize(
+    cluster: &mut Cluster,
+    task: usize,
+    vmid: u32,
+    disk: &str,
+    size: &str,
+    digest: Option<&str>,
+) -> Result<u64, String> {
+    let guest = of_task(cluster, task, vmid)?;
+    if digest.is_some_and(|digest| digest != guest.config.digest()) {
+        return Err("checksum mismatch (file change by other user?)".to_owned());
+    }
+    check_lock(&guest.config).map_err(super::text)?;
+    let value = guest.config.current.get(disk).ok_or_else(|| format!("disk '{disk}' does not exist"))?;
+    if drive::is_cdrom(value) {
+        return Err("you can't resize a cdrom".to_owned());
+    }
+    let (node, subject) = (guest.node.clone(), cluster.tasks[task].subject.clone());
+    let volid = volume_of(value).unwrap_or_default().to_owned();
+    let storage = volid.split(':').next().unwrap_or_default();
+    let path = format!("/storage/{storage}");
+    cluster.check_for(&subject, &path).need(&path, &["Datastore.AllocateSpace"]).map_err(super::text)?;
+    let now = cluster.storages.size_of(&volid, &node).ok_or_else(|| format!("volume '{volid}' does not exist"))?;
+    if wanted_size(size, now) < now {
+        return Err("shrinking disks is not supported".to_owned());
+    }
+    Ok(cluster.spec.tasks.resize)
+}
+
+pub(super) fn finish_resize(
+    cluster: &mut Cluster,
+    task: usize,
+    vmid: u32,
+    disk: &str,
+    size: &str,
+) -> Result<(), String> {
+    let guest = of_task(cluster, task, vmid)?;
+    let (node, mut config) = (guest.node.clone(), guest.config.reread());
+    let Some(mut parsed) = config.current.get(disk).and_then(|value| drive::parse(disk, value)) else {
+        return Err(format!("disk '{disk}' does not exist"));
+    };
+    let volid = parsed.get("file").cloned().unwrap_or_default();
+    let now = cluster.storages.size_of(&volid, &node).unwrap_or(0);
+    let wanted = wanted_size(size, now);
+    if wanted != now {
+        cluster.storages.resize(&volid, &node, wanted);
+        // The size that was asked for is written, whatever the storage made of it.
+        parsed.insert("size".to_owned(), Size(wanted).to_string());
+        config.current.insert(disk.to_owned(), drive::print(disk, &parsed));
+        apply::store(cluster, vmid, config);
+        cluster.log(task, "Image resized.");
+    }
+    Ok(())
+}
+
+pub(in crate::sim) fn template(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let vmid = call.vmid();
+    let delay = cluster.await_lock(vmid)?;
+    let guest = cluster.guest(GuestKind::Qemu, vmid, &call.node)?;
+    check_lock(&guest.config)?;
+    if !guest.config.snapshots.is_empty() {
+        return Err(Failure::die("unable to create template, because VM contains snapshots"));
+    }
+    let disk = call.get("disk").map(str::to_owned);
+    if guest.config.flag("template") && disk.is_none() {
+        return Err(Failure::die("you can't convert a template to a template"));
+    }
+    if guest.running.is_some() {
+        return Err(Failure::die("you can't convert a VM to template if VM is running"));
+    }
+    let work = TaskWork::Qemu(Work { vmid, what: What::Template { disk } });
+    let mut answer = cluster.start_task(&call.subject, &call.node, "qmtemplate", &vmid.to_string(), work);
+    answer.delay = delay;
+    Ok(answer)
+}
+
+pub(super) fn finish_template(cluster: &mut Cluster, task: usize, vmid: u32, disk: Option<&str>) -> Result<(), String> {
+    let guest = of_task(cluster, task, vmid)?;
+    let (node, mut config) = (guest.node.clone(), guest.config.reread());
+    for (key, value) in config.current.iter_mut() {
+        if !is_drive(key) || drive::is_cdrom(value) || disk.is_some_and(|disk| disk != key) {
+            continue;
+        }
+        let Some(mut parsed) = drive::parse(key, value) else { continue };
+        let base = cluster.storages.make_base(&parsed.get("file").cloned().unwrap_or_default(), &node);
+        parsed.insert("file".to_owned(), base);
+        *value = drive::print(key, &parsed);
+    }
+    config.current.insert("template".to_owned(), "1".to_owned());
+    apply::store(cluster, vmid, config);
+    Ok(())
+}
+
+pub(in crate::sim) fn destroy(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let vmid = call.vmid();
+    if call.flag("skiplock") && !call.subject.is_root() {
+        return Err(Failure::parameter("skiplock", "Only root may use this option."));
+    }
+    let guest = cluster.guest(GuestKind::Qemu, vmid, &call.node)?;
+    if guest.config.flag("protection") {
+        return Err(Failure::die(format!("can't remove VM {vmid} - protection mode enabled")));
+    }
+    if cluster.ha.contains_key(&format!("vm:{vmid}")) && !call.flag("purge") {
+        let text = format!("unable to remove VM {vmid} - used in HA resources and purge parameter not set.");
+        return Err(Failure::die(text));
+    }
+    if guest.running.is_some() {
+        return Err(Failure::die(format!("VM {vmid} is running - destroy failed")));
+    }
+    let what = What::Destroy { purge: call.flag("purge"), unreferenced: call.flag("destroy-unreferenced-disks") };
+    let work = TaskWork::Qemu(Work { vmid, what });
+    Ok(cluster.start_task(&call.subject, &call.node, "qmdestroy", &vmid.to_string(), work))
+}
+
+/// The checks again, under the lock, and those of the volumes.
+pub(super) fn begin_destroy(cluster: &mut Cluster, task: usize, vmid: u32) -> Result<u64, String> {
+    let guest = of_task(cluster, task, vmid)?;
+    if guest.config.flag("protection") {
+        return Err(format!("can't remove VM {vmid} - protection mode enabled"));
+    }
+    check_lock(&guest.config).map_err(super::text)?;
+    if guest.running.is_some() {
+        return Err(format!("VM {vmid} is running - destroy failed"));
+    }
+    let (node, config) = (guest.node.clone(), guest.config.clone());
+    for (_, value) in drive::of(&config) {
+        if let Some(volid) = volume_of(value).filter(|volid| cluster.storages.is_in_use(volid, &node)) {
+            return Err(format!("base volume '{volid}' is still in use by linked cloned"));
+        }
+    }
+    let mut locked = config.reread();
+    locked.current.insert("lock".to_owned(), "destroyed".to_owned());
+    apply::store(cluster, vmid, locked);
+    Ok(cluster.spec.tasks.destroy)
+}
+
+pub(super) fn finish_destroy(
+    cluster: &mut Cluster,
+    task: usize,
+    vmid: u32,
+    purge: bool,
+    unreferenced: bool,
+) -> Result<(), String> {
+    let guest = of_task(cluster, task, vmid)?;
+    let (node, config) = (guest.node.clone(), guest.config.clone());
+    let sections = [&config.current, &config.pending].into_iter().chain(config.snapshots.values());
+    for value in
+        sections.flat_map(|section| section.iter().filter(|(k, _)| is_drive(k) || is_unused(k)).map(|(_, v)| v))
+    {
+        if let Some(volid) = volume_of(value).filter(|volid| owner(volid) == Some(vmid)) {
+            cluster.storages.remove(volid, &node);
+        }
+    }
+    if purge {
+        cluster.log(task, format!("purging VM {vmid} from related configurations.."));
+        cluster.ha.remove(&format!("vm:{vmid}"));
+    }
+    forget(cluster, vmid, &node, unreferenced);
+    Ok(())
+}
+
+/// Takes a guest out of everything that names it.
+pub(in crate::sim) fn forget(cluster: &mut Cluster, vmid: u32, node: &str, unreferenced: bool) {
+    if unreferenced {
+        let all: Vec<String> = cluster
+            .storages
+            .all()
+            .filter(|(place, volid)| (place.is_empty() || *place == node) && owner(volid) == Some(vmid))
+            .map(|(_, volid)| volid)
+            .collect();
+        for volid in all {
+            cluster.storages.remove(&volid, node);
+        }
+    }
+    for pool in cluster.pools.values_mut() {
+        pool.guests.remove(&vmid);
+    }
+    cluster.guests.remove(&vmid);
+}
+
+/// Where a disk goes.
+#[derive(Debug, Clone)]
+pub(in crate::sim) struct Move {
+    disk: String,
+    storage: String,
+    format: Option<String>,
+    delete: bool,
+}
+
+pub(in crate::sim) fn move_disk(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let vmid = call.vmid();
+    let both = |text: &str| {
+        let names = ["storage", "target-vmid"].map(|name| (name.to_owned(), text.to_owned()));
+        Err(Failure::Parameters(names.into()))
+    };
+    match (call.get("storage"), call.get("target-vmid")) {
+        (None, None) => return both("both 'storage' and 'target-vmid' missing, either needs to be set"),
+        (Some(_), Some(_)) => return both("either set 'storage' or 'target-vmid', but not both"),
+        (None, Some(_)) => return unsupported(),
+        (Some(_), None) => {}
+    }
+    let (disk, storage) = (call.get("disk").unwrap_or_default(), call.get("storage").unwrap_or_default());
+    let path = format!("/storage/{storage}");
+    cluster.check_for(&call.subject, &path).need(&path, &["Datastore.AllocateSpace"])?;
+    let delay = cluster.await_lock(vmid)?;
+    let guest = cluster.guest(GuestKind::Qemu, vmid, &call.node)?;
+    check_lock(&guest.config)?;
+    if call.get("digest").is_some_and(|digest| digest != guest.config.digest()) {
+        return Err(Failure::die("detected modified configuration - file changed by other user? Try again."));
+    }
+    let value = guest.config.current.get(disk).filter(|_| is_drive(disk));
+    let value = value.ok_or_else(|| Failure::die(format!("disk '{disk}' does not exist")))?;
+    if drive::is_cdrom(value) && !drive::is_cloudinit_drive(value) {
+        return Err(Failure::die("you can't move a cdrom"));
+    }
+    let volid = volume_of(value).unwrap_or_default();
+    let own_format = format_of(volid);
+    cluster.storages.find(storage)?;
+    let same_format = call.get("format").is_none_or(|format| format == own_format);
+    if volid.split(':').next() == Some(storage) && same_format {
+        return Err(Failure::die("you can't move to the same storage with same format"));
+    }
+    let in_snapshot =
+        guest.config.snapshots.values().any(|section| section.values().any(|value| volume_of(value) == Some(volid)));
+    if in_snapshot && call.flag("delete") {
+        return Err(Failure::die("you can't move a disk with snapshots and delete the source"));
+    }
+    let plan = Move {
+        disk: disk.to_owned(),
+        storage: storage.to_owned(),
+        format: call.get("format").map(str::to_owned),
+        delete: call.flag("delete"),
+    };
+    let work = TaskWork::Qemu(Work { vmid, what: What::Move(plan) });
+    let mut answer = cluster.start_task(&call.subject, &call.node, "qmmove", &vmid.to_string(), work);
+    answer.delay = delay;
+    Ok(answer)
+}
+
+pub(super) fn finish_move(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Move) -> Result<(), String> {
+    let guest = of_task(cluster, task, vmid)?;
+    let (node, mut config) = (guest.node.clone(), guest.config.reread());
+    let Some(old) = config.current.get(&plan.disk).cloned() else {
+        return Err(format!("storage migration failed: disk '{}' does not exist", plan.disk));
+    };
+    let Some(mut parsed) = drive::parse(&plan.disk, &old) else { return Err("storage migration failed".to_owned()) };
+    let volid = volume_of(&old).unwrap_or_default().to_owned();
+    let size = cluster.storages.size_of(&volid, &node);
+    let size = size.ok_or_else(|| format!("storage migration failed: volume '{volid}' does not exist"))?;
+    let from = volid.split(':').next().unwrap_or_default();
+    let to = plan.storage.as_str();
+    cluster.log(task, format!("copying volume '{volid}' from current storage '{from}' to target storage '{to}'"));
+    cluster.log(task, format!("create full clone of drive {} ({volid})", plan.disk));
+    let format = plan.format.clone().unwrap_or_else(|| format_of(&volid).to_owned());
+    let purpose = if drive::is_cloudinit_drive(&old) { Purpose::CloudInit } else { Purpose::Disk };
+    let ctime = cluster.unix_time();
+    let made = cluster.storages.allocate((to, &node), vmid, purpose, Some(&format), (size, ctime));
+    cluster.log(task, format!("allocated target volume '{made}'"));
+    parsed.insert("file".to_owned(), made);
+    drive::with_size(cluster, &node, &mut parsed);
+    if sub_key(&old, "format").is_some() {
+        parsed.remove("format");
+    }
+    config.current.insert(plan.disk.clone(), drive::print(&plan.disk, &parsed));
+    if plan.delete {
+        cluster.log(task, format!("removing source volume '{volid}' after successful copy"));
+        apply::destroy_volume(cluster, &node, vmid, &config, &plan.disk, &old);
+    } else {
+        // Unlike with a change of options, a snapshot that names the volume does not matter.
+        let free = (0..256).map(|n| format!("unused{n}")).find(|key| !config.current.contains_key(key));
+        if let Some(free) = free.filter(|_| owner(&volid) == Some(vmid)) {
+            cluster.log(task, format!("adding source volume '{volid}' as '{free}' to config"));
+            config.current.insert(free, volid);
+        }
+    }
+    apply::store(cluster, vmid, config);
+    Ok(())
+}

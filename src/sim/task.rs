@@ -1,0 +1,302 @@
+//! Tasks: workers that run beside the calls, in virtual time, with locks on guests, a log and an end.
+
+use serde_json::{Value, json};
+
+use super::access::Subject;
+use super::answer::Answer;
+use super::cluster::Cluster;
+use super::{lxc, migrate, qemu, snapshot};
+use crate::pve::value::{GuestKind, Upid};
+
+/// How long a worker waits for a guest's lock file.
+pub(super) const LOCK_WAIT: u64 = 10_000;
+
+/// What a task does.
+#[derive(Debug, Clone)]
+pub(super) enum Work {
+    /// Something of a VM.
+    Qemu(qemu::Work),
+    /// Something of a container.
+    Lxc(lxc::Work),
+    /// A snapshot.
+    Snapshot(snapshot::Work),
+    /// A move to another node.
+    Migrate(migrate::Work),
+    /// A command to the HA manager, which acts on it later.
+    Ha {
+        /// The guest.
+        vmid: u32,
+        /// True to start it.
+        start: bool,
+    },
+    /// A volume's removal.
+    RemoveVolume {
+        /// The volume.
+        volid: String,
+    },
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum State {
+    /// Its worker is not there yet, or waits for a lock since this time.
+    Waiting(u64),
+    /// It works until this time.
+    Running(u64),
+    /// It ended at this time.
+    Stopped(u64),
+}
+
+/// A task.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    pub(super) upid: Upid,
+    pub(super) subject: Subject,
+    pub(super) node: String,
+    pub(super) state: State,
+    pub(super) exit: String,
+    pub(super) log: Vec<String>,
+    pub(super) work: Option<Work>,
+    /// The guests whose lock files it holds or waits for; true where it wants one for itself alone.
+    locks: Vec<(u32, bool)>,
+    patience: u64,
+    waited: bool,
+}
+
+impl Task {
+    /// The entry of a list; the archive and the cluster's list differ in details.
+    pub(super) fn row(&self) -> Value {
+        let mut row = json!({
+            "id": self.upid.id,
+            "node": self.node,
+            "pid": self.upid.pid,
+            "pstart": self.upid.pstart,
+            "starttime": self.upid.starttime,
+            "type": self.upid.kind,
+            "upid": self.upid.to_string(),
+            "user": self.subject.user(),
+        });
+        if let Some(token) = self.subject.token() {
+            row["tokenid"] = json!(token);
+        }
+        row
+    }
+
+    pub(super) const fn is_running(&self) -> bool {
+        !matches!(self.state, State::Stopped(_))
+    }
+}
+
+/// What comes next, with its time.
+enum Event {
+    Begin(usize),
+    GiveUp(usize),
+    Finish(usize),
+    Broadcast,
+}
+
+impl Cluster {
+    /// Starts a task and answers with its id.
+    pub(super) fn start_task(&mut self, subject: &Subject, node: &str, kind: &str, id: &str, work: Work) -> Answer {
+        Answer::from(json!(self.spawn(subject, node, kind, id, work)))
+    }
+
+    pub(super) fn spawn(&mut self, subject: &Subject, node: &str, kind: &str, id: &str, work: Work) -> String {
+        self.next_pid += 7;
+        let upid = Upid {
+            node: node.to_owned(),
+            pid: self.next_pid,
+            pstart: 360_000 + self.clock / 10,
+            starttime: self.unix_time(),
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            user: subject.id.clone(),
+        };
+        let text = upid.to_string();
+        let (locks, patience) = self.locks_of(&work);
+        self.active.push(self.tasks.len());
+        self.tasks.push(Task {
+            upid,
+            subject: subject.clone(),
+            node: node.to_owned(),
+            state: State::Waiting(self.clock + self.spec.tasks.fork),
+            exit: String::new(),
+            log: Vec::new(),
+            work: Some(work),
+            locks,
+            patience,
+            waited: false,
+        });
+        text
+    }
+
+    /// The guests that a work locks, and how long it waits for them.
+    fn locks_of(&self, work: &Work) -> (Vec<(u32, bool)>, u64) {
+        match work {
+            Work::Qemu(work) => qemu::locks(self, work),
+            Work::Lxc(work) => lxc::locks(work),
+            Work::Snapshot(work) => (vec![(work.vmid, true)], LOCK_WAIT),
+            Work::Migrate(work) => (vec![(work.vmid, true)], LOCK_WAIT),
+            Work::Ha { .. } | Work::RemoveVolume { .. } => (Vec::new(), LOCK_WAIT),
+        }
+    }
+
+    /// True where a task other than this one holds the lock in a way that excludes.
+    fn is_excluded(&self, me: usize) -> bool {
+        self.tasks[me].locks.iter().any(|(vmid, alone)| {
+            self.active.iter().any(|other| {
+                *other != me
+                    && matches!(self.tasks[*other].state, State::Running(_))
+                    && self.tasks[*other].locks.iter().any(|(v, a)| v == vmid && (*a || *alone))
+            })
+        })
+    }
+
+    /// When the last of the tasks that hold a guest's lock now will let go of it.
+    pub(super) fn lock_held_until(&self, vmid: u32) -> Option<u64> {
+        self.active
+            .iter()
+            .filter(|id| self.tasks[**id].locks.iter().any(|(v, _)| *v == vmid))
+            .filter_map(|id| match self.tasks[*id].state {
+                State::Running(until) => Some(until),
+                _ => None,
+            })
+            .max()
+    }
+
+    fn next_event(&self) -> Option<(u64, Event)> {
+        let mut next: Option<(u64, Event)> = None;
+        for id in &self.active {
+            let task = &self.tasks[*id];
+            let (at, event) = match task.state {
+                State::Waiting(since) if since > self.clock || !self.is_excluded(*id) => {
+                    (since.max(self.clock), Event::Begin(*id))
+                }
+                State::Waiting(since) => (since + task.patience, Event::GiveUp(*id)),
+                State::Running(until) => (until, Event::Finish(*id)),
+                State::Stopped(_) => continue,
+            };
+            // Ties go to the task that came first.
+            if next.as_ref().is_none_or(|(time, _)| at < *time) {
+                next = Some((at, event));
+            }
+        }
+        let due = self.broadcast_at + super::guest::BROADCAST_EVERY;
+        if next.as_ref().is_none_or(|(time, _)| due < *time) { Some((due, Event::Broadcast)) } else { next }
+    }
+
+    /// Lets everything happen whose time has come.
+    pub(super) fn advance(&mut self, now: u64) {
+        while let Some((at, event)) = self.next_event().filter(|(at, _)| *at <= now) {
+            self.clock = self.clock.max(at);
+            match event {
+                Event::Broadcast => {
+                    // Of a long silence only the last broadcast matters.
+                    let until = if self.active.is_empty() { now } else { at };
+                    let every = super::guest::BROADCAST_EVERY;
+                    self.broadcast_at += (until - self.broadcast_at) / every * every;
+                    self.broadcast();
+                }
+                Event::Begin(id) if self.is_excluded(id) => {
+                    // The worker is there, and the lock is not: it says so and waits.
+                    self.tasks[id].waited = true;
+                    self.tasks[id].log.push("trying to acquire lock...".to_owned());
+                    self.tasks[id].state = State::Waiting(self.clock);
+                }
+                Event::Begin(id) => self.begin(id),
+                Event::GiveUp(id) => {
+                    let vmid = self.tasks[id].locks.first().map_or(0, |(vmid, _)| *vmid);
+                    let text = self.lock_timeout_text(vmid);
+                    self.finish_with(id, Err(text));
+                }
+                Event::Finish(id) => {
+                    let outcome = match self.tasks[id].work.take() {
+                        Some(work) => self.finish_work(id, work),
+                        None => Ok(()),
+                    };
+                    self.finish_with(id, outcome);
+                }
+            }
+        }
+        self.clock = self.clock.max(now);
+    }
+
+    fn begin(&mut self, id: usize) {
+        if self.tasks[id].waited {
+            self.tasks[id].log.push(" OK".to_owned());
+        }
+        let Some(mut work) = self.tasks[id].work.take() else { return };
+        let begun = match &mut work {
+            Work::Qemu(work) => qemu::begin(self, id, work),
+            Work::Lxc(work) => lxc::begin(self, id, work),
+            Work::Snapshot(work) => snapshot::begin(self, id, work),
+            Work::Migrate(work) => migrate::begin(self, id, work),
+            Work::Ha { .. } | Work::RemoveVolume { .. } => Ok(self.spec.tasks.config),
+        };
+        match begun {
+            Ok(duration) => {
+                self.tasks[id].work = Some(work);
+                self.tasks[id].state = State::Running(self.clock + duration);
+            }
+            Err(text) => self.finish_with(id, Err(text)),
+        }
+    }
+
+    fn finish_work(&mut self, id: usize, work: Work) -> Result<(), String> {
+        match work {
+            Work::Qemu(work) => qemu::finish(self, id, work),
+            Work::Lxc(work) => lxc::finish(self, id, work),
+            Work::Snapshot(work) => snapshot::finish(self, id, &work),
+            Work::Migrate(work) => migrate::finish(self, id, &work),
+            Work::Ha { vmid, start } => {
+                self.ha_request(vmid, start);
+                Ok(())
+            }
+            Work::RemoveVolume { volid } => {
+                let node = self.tasks[id].node.clone();
+                self.storages.remove(&volid, &node);
+                self.tasks[id].log.push(format!("Removed volume '{volid}'"));
+                Ok(())
+            }
+        }
+    }
+
+    fn finish_with(&mut self, id: usize, outcome: Result<(), String>) {
+        let task = &mut self.tasks[id];
+        let (line, exit) = match outcome {
+            Ok(()) => ("TASK OK".to_owned(), "OK".to_owned()),
+            Err(text) => (format!("TASK ERROR: {text}"), text.replace('\n', " ")),
+        };
+        task.log.push(line);
+        task.exit = exit;
+        task.state = State::Stopped(self.clock);
+        task.work = None;
+        self.active.retain(|active| *active != id);
+    }
+
+    /// Stops a task that runs; what it had begun is cleaned up as its worker would.
+    pub(super) fn abort_task(&mut self, id: usize) {
+        let Some(work) = self.tasks[id].work.take() else { return };
+        let text = match work {
+            Work::Qemu(work) => qemu::abort(self, work),
+            Work::Lxc(work) => lxc::abort(self, work),
+            Work::Snapshot(work) => snapshot::abort(&work),
+            Work::Migrate(work) => migrate::abort(self, &work),
+            Work::Ha { .. } | Work::RemoveVolume { .. } => "received interrupt".to_owned(),
+        };
+        self.finish_with(id, Err(text));
+    }
+
+    pub(super) fn log(&mut self, task: usize, line: impl Into<String>) {
+        self.tasks[task].log.push(line.into());
+    }
+
+    /// Proxmox's words where a guest's lock file is not to be had.
+    pub(super) fn lock_timeout_text(&self, vmid: u32) -> String {
+        let file = match self.guests.get(&vmid).map(|guest| guest.config.kind) {
+            Some(GuestKind::Lxc) => format!("/run/lock/lxc/pve-config-{vmid}.lock"),
+            _ => format!("/var/lock/qemu-server/lock-{vmid}.conf"),
+        };
+        format!("can't lock file '{file}' - got timeout")
+    }
+}

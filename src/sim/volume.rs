@@ -1,0 +1,353 @@
+//! Storages and volumes: naming, allocation, ownership, what a storage type can do.
+
+use std::collections::BTreeMap;
+
+use super::answer::Failure;
+use super::world::StorageSpec;
+use crate::pve::value::{GuestKind, Size};
+
+/// How a storage keeps volumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Files in a directory: `dir`, `nfs`, `cifs`, `btrfs`, `cephfs`.
+    Files,
+    /// Thick logical volumes.
+    Lvm,
+    /// Thin logical volumes.
+    LvmThin,
+    /// ZFS volumes and subvolumes.
+    Zfs,
+    /// Ceph block devices.
+    Rbd,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Volume {
+    pub(super) size: u64,
+    /// Unix time of its making.
+    pub(super) ctime: u64,
+}
+
+/// What is asked for when a volume is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A disk, with the format asked for.
+    Disk,
+    /// The drive that cloud-init reads.
+    CloudInit,
+    /// A container's volume.
+    Mount,
+}
+
+/// All storages of a cluster with their volumes.
+#[derive(Debug, Clone)]
+pub(super) struct Storages {
+    pub(super) specs: Vec<StorageSpec>,
+    /// By storage, place (a node, or nothing where it is shared) and name.
+    volumes: BTreeMap<(String, String, String), Volume>,
+}
+
+/// The last part of a volume's name or id.
+fn last_part(name: &str) -> &str {
+    name.rsplit([':', '/']).next().unwrap_or(name)
+}
+
+/// The id that a volume's name carries: `vm-100-disk-0`, `100/base-100-disk-0.qcow2`, `subvol-200-disk-0`.
+pub(super) fn owner(name: &str) -> Option<u32> {
+    let last = last_part(name);
+    let rest = ["vm-", "base-", "subvol-", "basevol-"].iter().find_map(|prefix| last.strip_prefix(prefix))?;
+    rest.split('-').next()?.parse().ok()
+}
+
+/// True for a base volume.
+pub(super) fn is_base(name: &str) -> bool {
+    let last = last_part(name);
+    last.starts_with("base-") || last.starts_with("basevol-")
+}
+
+/// True for a drive of cloud-init, by its name.
+pub(super) fn is_cloudinit(volid: &str) -> bool {
+    let last = last_part(volid);
+    last.strip_prefix("vm-").is_some_and(|rest| {
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        rest == "-cloudinit" || rest.starts_with("-cloudinit.")
+    })
+}
+
+/// The format of a volume, by its name.
+pub(super) fn format_of(name: &str) -> &'static str {
+    let last = last_part(name);
+    match last.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("qcow2") => "qcow2",
+        Some("vmdk") => "vmdk",
+        _ if last.starts_with("subvol-") || last.starts_with("basevol-") => "subvol",
+        _ => "raw",
+    }
+}
+
+impl Storages {
+    pub(super) fn new(specs: Vec<StorageSpec>) -> Self {
+        Self { specs, volumes: BTreeMap::new() }
+    }
+
+    /// The storage of this name.
+    pub(super) fn find(&self, name: &str) -> Result<&StorageSpec, Failure> {
+        self.specs
+            .iter()
+            .find(|spec| spec.name == name)
+            .ok_or_else(|| Failure::die(format!("storage '{name}' does not exist")))
+    }
+
+    pub(super) fn family(&self, name: &str) -> Family {
+        match self.find(name).map(|spec| spec.kind.as_str()) {
+            Ok("lvm") => Family::Lvm,
+            Ok("lvmthin") => Family::LvmThin,
+            Ok("zfspool") => Family::Zfs,
+            Ok("rbd") => Family::Rbd,
+            _ => Family::Files,
+        }
+    }
+
+    pub(super) fn is_shared(&self, name: &str) -> bool {
+        self.find(name).is_ok_and(|spec| spec.shared)
+    }
+
+    /// True where this node has the storage.
+    pub(super) fn on_node(&self, name: &str, node: &str) -> bool {
+        self.find(name).is_ok_and(|spec| spec.nodes.is_empty() || spec.nodes.iter().any(|n| n == node))
+    }
+
+    fn key(&self, volid: &str, node: &str) -> (String, String, String) {
+        let (storage, name) = volid.split_once(':').unwrap_or((volid, ""));
+        let place = if self.is_shared(storage) { String::new() } else { node.to_owned() };
+        (storage.to_owned(), place, name.to_owned())
+    }
+
+    pub(super) fn get(&self, volid: &str, node: &str) -> Option<&Volume> {
+        self.volumes.get(&self.key(volid, node))
+    }
+
+    /// The size of a volume or of a file on the storage.
+    pub(super) fn size_of(&self, volid: &str, node: &str) -> Option<u64> {
+        if let Some(volume) = self.get(volid, node) {
+            return Some(volume.size);
+        }
+        let (storage, name) = volid.split_once(':')?;
+        self.find(storage).ok()?.files.get(name).copied()
+    }
+
+    pub(super) fn insert(&mut self, volid: &str, node: &str, volume: Volume) {
+        let key = self.key(volid, node);
+        self.volumes.insert(key, volume);
+    }
+
+    pub(super) fn remove(&mut self, volid: &str, node: &str) -> Option<Volume> {
+        let key = self.key(volid, node);
+        self.volumes.remove(&key)
+    }
+
+    pub(super) fn resize(&mut self, volid: &str, node: &str, size: u64) {
+        let (key, rounded) = (self.key(volid, node), self.rounded(volid, size));
+        if let Some(volume) = self.volumes.get_mut(&key) {
+            volume.size = rounded;
+        }
+    }
+
+    /// Every volume that a node sees on a storage, by name.
+    pub(super) fn on(&self, storage: &str, node: &str) -> Vec<(&str, &Volume)> {
+        let place = if self.is_shared(storage) { "" } else { node };
+        self.volumes
+            .iter()
+            .filter(|((s, p, _), _)| s == storage && p == place)
+            .map(|((_, _, name), volume)| (name.as_str(), volume))
+            .collect()
+    }
+
+    /// Every volume: its place (empty where it is shared) and its id.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, String)> {
+        self.volumes.keys().map(|(storage, place, name)| (place.as_str(), format!("{storage}:{name}")))
+    }
+
+    /// The size that a storage really gives.
+    fn rounded(&self, volid: &str, size: u64) -> u64 {
+        let storage = volid.split(':').next().unwrap_or(volid);
+        match self.family(storage) {
+            Family::Lvm | Family::LvmThin => size.next_multiple_of(4 * Size::MIB),
+            Family::Zfs => size.next_multiple_of(Size::MIB),
+            Family::Files | Family::Rbd => size,
+        }
+    }
+
+    /// Makes a volume for a guest and returns its id.
+    pub(super) fn allocate(
+        &mut self,
+        (storage, node): (&str, &str),
+        vmid: u32,
+        purpose: Purpose,
+        format: Option<&str>,
+        (size, ctime): (u64, u64),
+    ) -> String {
+        let family = self.family(storage);
+        let volid = if purpose == Purpose::CloudInit {
+            match family {
+                Family::Files => format!("{storage}:{vmid}/vm-{vmid}-cloudinit.{}", format.unwrap_or("qcow2")),
+                _ => format!("{storage}:vm-{vmid}-cloudinit"),
+            }
+        } else {
+            let number = self.free_number(storage, node, vmid);
+            match (family, purpose) {
+                (Family::Files, Purpose::Mount) if size == 0 => {
+                    format!("{storage}:{vmid}/subvol-{vmid}-disk-{number}.subvol")
+                }
+                (Family::Files, _) => {
+                    format!("{storage}:{vmid}/vm-{vmid}-disk-{number}.{}", format.unwrap_or("raw"))
+                }
+                (Family::Zfs, Purpose::Mount) => format!("{storage}:subvol-{vmid}-disk-{number}"),
+                _ => format!("{storage}:vm-{vmid}-disk-{number}"),
+            }
+        };
+        let size = self.rounded(&volid, size);
+        self.insert(&volid, node, Volume { size, ctime });
+        volid
+    }
+
+    /// The lowest number that no volume of this guest on this storage bears, of any kind.
+    fn free_number(&self, storage: &str, node: &str, vmid: u32) -> u32 {
+        let taken: Vec<u32> = self
+            .on(storage, node)
+            .into_iter()
+            .filter(|(name, _)| owner(name) == Some(vmid))
+            .filter_map(|(name, _)| {
+                let digits: String = name.rsplit_once("-disk-")?.1.chars().take_while(char::is_ascii_digit).collect();
+                digits.parse().ok()
+            })
+            .collect();
+        (0..).find(|number| !taken.contains(number)).unwrap_or(0)
+    }
+
+    /// Renames a volume to its base form, where the storage can; else it stays as it is.
+    pub(super) fn make_base(&mut self, volid: &str, node: &str) -> String {
+        let Some((storage, name)) = volid.split_once(':') else { return volid.to_owned() };
+        if self.family(storage) == Family::Lvm || is_base(name) || is_cloudinit(volid) {
+            return volid.to_owned();
+        }
+        // A clone that becomes a base has no parent any more in its name's last part; Proxmox keeps the path.
+        let (path, last) = name.rsplit_once('/').map_or(("", name), |(path, last)| (path, last));
+        let renamed = match (last.strip_prefix("vm-"), last.strip_prefix("subvol-")) {
+            (Some(rest), _) => format!("base-{rest}"),
+            (_, Some(rest)) => format!("basevol-{rest}"),
+            _ => return volid.to_owned(),
+        };
+        let base = if path.is_empty() { format!("{storage}:{renamed}") } else { format!("{storage}:{path}/{renamed}") };
+        if let Some(volume) = self.remove(volid, node) {
+            self.insert(&base, node, volume);
+        }
+        base
+    }
+
+    /// True where a linked clone of this volume can be made.
+    pub(super) fn can_link(&self, kind: GuestKind, volid: &str) -> bool {
+        let Some((storage, name)) = volid.split_once(':') else { return false };
+        if !is_base(name) {
+            return false;
+        }
+        match self.family(storage) {
+            Family::LvmThin | Family::Zfs | Family::Rbd => true,
+            // Containers have no overlay on files.
+            Family::Files => kind == GuestKind::Qemu,
+            Family::Lvm => false,
+        }
+    }
+
+    /// Makes a linked clone of a base volume.
+    pub(super) fn link(&mut self, volid: &str, node: &str, vmid: u32, ctime: u64) -> String {
+        let (storage, name) = volid.split_once(':').unwrap_or((volid, ""));
+        let number = self.free_number(storage, node, vmid);
+        let subvolume = last_part(name).starts_with("basevol-");
+        let prefix = if subvolume { "subvol" } else { "vm" };
+        let clone = match self.family(storage) {
+            Family::Files => format!("{storage}:{name}/{vmid}/vm-{vmid}-disk-{number}.qcow2"),
+            Family::Zfs | Family::Rbd => format!("{storage}:{name}/{prefix}-{vmid}-disk-{number}"),
+            Family::Lvm | Family::LvmThin => format!("{storage}:vm-{vmid}-disk-{number}"),
+        };
+        let size = self.size_of(volid, node).unwrap_or(0);
+        self.insert(&clone, node, Volume { size, ctime });
+        clone
+    }
+
+    /// True where linked clones hang on this base volume, as far as their names say so.
+    pub(super) fn is_in_use(&self, volid: &str, node: &str) -> bool {
+        let Some((storage, name)) = volid.split_once(':') else { return false };
+        is_base(name) && self.on(storage, node).iter().any(|(other, _)| other.starts_with(&format!("{name}/")))
+    }
+
+    /// True where a snapshot of this volume can be made.
+    pub(super) fn can_snapshot(&self, volid: &str) -> bool {
+        let Some((storage, name)) = volid.split_once(':') else { return false };
+        match self.family(storage) {
+            Family::LvmThin | Family::Zfs | Family::Rbd => true,
+            Family::Files => format_of(name) == "qcow2",
+            Family::Lvm => false,
+        }
+    }
+
+    /// Bytes used on a storage.
+    pub(super) fn used(&self, storage: &str, node: &str) -> u64 {
+        let files: u64 = self.find(storage).map(|spec| spec.files.values().sum()).unwrap_or(0);
+        files + self.on(storage, node).iter().map(|(_, volume)| volume.size).sum::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn storages() -> Storages {
+        let spec = |name: &str, kind: &str| StorageSpec {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            content: vec!["images".to_owned()],
+            shared: false,
+            nodes: Vec::new(),
+            files: BTreeMap::new(),
+            capacity_gib: 100,
+        };
+        Storages::new(vec![spec("thin", "lvmthin"), spec("data", "dir"), spec("tank", "zfspool"), spec("thick", "lvm")])
+    }
+
+    #[test]
+    fn names_follow_the_storage() {
+        let mut all = storages();
+        let mut make =
+            |storage: &str, purpose, format| all.allocate((storage, "n"), 100, purpose, format, (Size::GIB + 1, 0));
+        assert_eq!(make("thin", Purpose::Disk, None), "thin:vm-100-disk-0");
+        assert_eq!(make("thin", Purpose::Disk, None), "thin:vm-100-disk-1");
+        assert_eq!(make("data", Purpose::Disk, Some("qcow2")), "data:100/vm-100-disk-0.qcow2");
+        assert_eq!(make("data", Purpose::CloudInit, None), "data:100/vm-100-cloudinit.qcow2");
+        assert_eq!(make("tank", Purpose::Mount, None), "tank:subvol-100-disk-0");
+        assert_eq!(all.size_of("thin:vm-100-disk-0", "n"), Some(Size::GIB + 4 * Size::MIB));
+        assert_eq!(all.size_of("thin:vm-100-disk-0", "other"), None);
+    }
+
+    #[test]
+    fn bases_and_their_clones() {
+        let mut all = storages();
+        for storage in ["thin", "data", "tank", "thick"] {
+            all.allocate((storage, "n"), 100, Purpose::Disk, Some("qcow2"), (Size::GIB, 0));
+        }
+        assert_eq!(all.make_base("thick:vm-100-disk-0", "n"), "thick:vm-100-disk-0");
+        let base = all.make_base("data:100/vm-100-disk-0.qcow2", "n");
+        assert_eq!(base, "data:100/base-100-disk-0.qcow2");
+        assert_eq!(all.link(&base, "n", 101, 0), "data:100/base-100-disk-0.qcow2/101/vm-101-disk-0.qcow2");
+        assert!(all.is_in_use(&base, "n"));
+        let base = all.make_base("tank:vm-100-disk-0", "n");
+        assert_eq!(all.link(&base, "n", 101, 0), "tank:base-100-disk-0/vm-101-disk-0");
+        let base = all.make_base("thin:vm-100-disk-0", "n");
+        assert_eq!(all.link(&base, "n", 101, 0), "thin:vm-101-disk-0");
+        assert!(!all.is_in_use(&base, "n"));
+        assert_eq!(owner("100/base-100-disk-0.qcow2/101/vm-101-disk-0.qcow2"), Some(101));
+        assert_eq!(owner("thin:vm-101-disk-0"), Some(101));
+        assert!(is_cloudinit("data:100/vm-100-cloudinit.qcow2") && !is_cloudinit("data:iso/cloudinit.iso"));
+    }
+}

@@ -1,0 +1,327 @@
+//! What a simulated cluster is made of, as data: nodes, storages, guests, tokens, times.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::pve::value::GuestKind;
+
+/// A cluster before its first request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSpec {
+    /// Name of the cluster.
+    pub name: String,
+    /// Release of Proxmox VE: `9.1`, or a full one such as `9.1.9`.
+    #[serde(default = "default_version")]
+    pub version: String,
+    /// Release of QEMU on its nodes; new VMs carry it in `meta`.
+    #[serde(default = "default_qemu_version")]
+    pub qemu_version: String,
+    /// The nodes.
+    pub nodes: Vec<NodeSpec>,
+    /// A single host without a cluster: `/cluster/status` then has no entry for one.
+    #[serde(default)]
+    pub standalone: bool,
+    /// The storages.
+    #[serde(default)]
+    pub storages: Vec<StorageSpec>,
+    /// The guests.
+    #[serde(default)]
+    pub guests: Vec<GuestSpec>,
+    /// Volumes that no guest's configuration names.
+    #[serde(default)]
+    pub volumes: Vec<VolumeSpec>,
+    /// Pools by name, with their comments.
+    #[serde(default)]
+    pub pools: BTreeMap<String, String>,
+    /// Guests that the HA manager looks after, `vm:100`, with their options.
+    #[serde(default)]
+    pub ha: BTreeMap<String, BTreeMap<String, String>>,
+    /// API tokens.
+    #[serde(default = "default_tokens")]
+    pub tokens: Vec<TokenSpec>,
+    /// Options of the datacenter: `tag-style`, `mac_prefix`, `next-id`.
+    #[serde(default)]
+    pub datacenter: BTreeMap<String, String>,
+    /// How long tasks take.
+    #[serde(default)]
+    pub tasks: TaskTimes,
+    /// Names, power states and other figures in `/cluster/resources` are up to ten seconds old, as on a real server.
+    #[serde(default = "yes")]
+    pub list_lag: bool,
+    /// Milliseconds by which a refused credential is answered late; a real server takes 3000.
+    #[serde(default)]
+    pub unauthorized_delay: u64,
+    /// Unix time of the first moment, in seconds.
+    #[serde(default = "default_epoch")]
+    pub epoch: u64,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSpec {
+    /// Its name.
+    pub name: String,
+    /// False for a node that is down.
+    #[serde(default = "yes")]
+    pub online: bool,
+    /// Its bridges.
+    #[serde(default = "default_bridges")]
+    pub bridges: Vec<String>,
+    /// Its processors.
+    #[serde(default = "default_cpus")]
+    pub cpus: u32,
+    /// Its memory in GiB.
+    #[serde(default = "default_memory")]
+    pub memory_gib: u64,
+}
+
+/// One storage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageSpec {
+    /// Its name.
+    pub name: String,
+    /// Its type: `dir`, `nfs`, `cifs`, `lvm`, `lvmthin`, `zfspool`, `rbd`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it may hold: `images`, `rootdir`, `iso`, `vztmpl`, ….
+    pub content: Vec<String>,
+    /// All nodes see the same volumes.
+    #[serde(default)]
+    pub shared: bool,
+    /// Only these nodes have it; empty for all.
+    #[serde(default)]
+    pub nodes: Vec<String>,
+    /// Files on it, on every node, with their sizes in bytes: `iso/debian-12.iso`.
+    #[serde(default)]
+    pub files: BTreeMap<String, u64>,
+    /// Its size in GiB.
+    #[serde(default = "default_capacity")]
+    pub capacity_gib: u64,
+}
+
+/// One guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestSpec {
+    /// VM or container.
+    pub kind: GuestKind,
+    /// Its id.
+    pub vmid: u32,
+    /// Where it is.
+    pub node: String,
+    /// Its options, as in its file; its volumes are made from them.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+    /// Its configuration file as text, instead of `config`; then its volumes are those of `volumes`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// True for one that runs.
+    #[serde(default)]
+    pub running: bool,
+    /// The pool that it is in.
+    #[serde(default)]
+    pub pool: Option<String>,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeSpec {
+    /// Its name, `local-lvm:vm-100-disk-0`.
+    pub volid: String,
+    /// The node that has it; ignored for a shared storage.
+    pub node: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// One API token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenSpec {
+    /// Its name with its user's: `root@pam!pvefleet`.
+    pub id: String,
+    /// Its secret. A simulated cluster guards nothing; this one is no secret.
+    pub secret: String,
+    /// What it may do.
+    #[serde(default = "default_grants")]
+    pub grants: Vec<GrantSpec>,
+}
+
+/// A role, or privileges, on a path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantSpec {
+    /// `/`, `/vms/100`, `/storage/local`.
+    pub path: String,
+    /// A built-in role, `Administrator`, `PVEAuditor`.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// Single privileges.
+    #[serde(default)]
+    pub privileges: Vec<String>,
+    /// It holds below the path too.
+    #[serde(default = "yes")]
+    pub propagate: bool,
+}
+
+/// How long tasks take, in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskTimes {
+    /// From the answer to the start of the worker.
+    pub fork: u64,
+    /// Creating a VM.
+    pub create: u64,
+    /// Creating a container.
+    pub create_container: u64,
+    /// A full clone.
+    pub clone_full: u64,
+    /// A linked clone.
+    pub clone_linked: u64,
+    /// Starting.
+    pub start: u64,
+    /// Shutting down.
+    pub shutdown: u64,
+    /// Stopping at once.
+    pub stop: u64,
+    /// Resizing a volume.
+    pub resize: u64,
+    /// Removing a guest.
+    pub destroy: u64,
+    /// Moving a volume.
+    pub move_volume: u64,
+    /// Moving a guest.
+    pub migrate: u64,
+    /// Making a template.
+    pub template: u64,
+    /// Changing options in a task.
+    pub config: u64,
+    /// A snapshot, its removal, going back to it.
+    pub snapshot: u64,
+}
+
+impl Default for TaskTimes {
+    fn default() -> Self {
+        Self {
+            fork: 5,
+            create: 300,
+            create_container: 600,
+            clone_full: 800,
+            clone_linked: 300,
+            start: 200,
+            shutdown: 500,
+            stop: 150,
+            resize: 150,
+            destroy: 200,
+            move_volume: 600,
+            migrate: 800,
+            template: 200,
+            config: 50,
+            snapshot: 200,
+        }
+    }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+fn default_version() -> String {
+    "9.1".to_owned()
+}
+
+fn default_qemu_version() -> String {
+    "10.1.2".to_owned()
+}
+
+fn default_bridges() -> Vec<String> {
+    vec!["vmbr0".to_owned()]
+}
+
+const fn default_cpus() -> u32 {
+    16
+}
+
+const fn default_memory() -> u64 {
+    64
+}
+
+const fn default_capacity() -> u64 {
+    512
+}
+
+const fn default_epoch() -> u64 {
+    1_750_000_000
+}
+
+fn default_grants() -> Vec<GrantSpec> {
+    vec![GrantSpec {
+        path: "/".to_owned(),
+        role: Some("Administrator".to_owned()),
+        privileges: Vec::new(),
+        propagate: true,
+    }]
+}
+
+fn default_tokens() -> Vec<TokenSpec> {
+    vec![TokenSpec {
+        id: "root@pam!pvefleet".to_owned(),
+        secret: "00000000-0000-4000-8000-000000000000".to_owned(),
+        grants: default_grants(),
+    }]
+}
+
+/// A cluster for trying things out, by name.
+///
+/// `production` has three nodes, `staging` and `disaster-recovery` one each; any other name is a cluster of
+/// one node that is called after it. All have storages, bridges, a container template, an ISO image and a VM
+/// template, and the first two some guests that were made by hand.
+#[must_use]
+pub fn builtin(name: &str) -> ClusterSpec {
+    let known = match name {
+        "production" => include_str!("worlds/production.yaml"),
+        "staging" => include_str!("worlds/staging.yaml"),
+        _ => include_str!("worlds/single.yaml"),
+    };
+    // A DNS label, whatever the cluster is called.
+    let node = match name {
+        "disaster-recovery" => "dr1".to_owned(),
+        _ => {
+            let label: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+            format!("{}1", if label.is_empty() { "pve" } else { label.trim_matches('-') })
+        }
+    };
+    let text = known.replace("NODE", &node);
+    #[expect(clippy::expect_used, reason = "the files are part of the program, and a test reads every one")]
+    let mut spec: ClusterSpec = serde_yaml::from_str(&text).expect("the built-in worlds are well formed");
+    name.clone_into(&mut spec.name);
+    spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_builtin_world_is_read() {
+        for (name, nodes, first) in [
+            ("production", 3, "pve1"),
+            ("staging", 1, "stg1"),
+            ("disaster-recovery", 1, "dr1"),
+            ("edge", 1, "edge1"),
+            ("§", 1, "pve1"),
+        ] {
+            let spec = builtin(name);
+            assert_eq!((spec.name.as_str(), spec.nodes.len()), (name, nodes));
+            assert_eq!(spec.nodes[0].name, first);
+            assert!(spec.guests.iter().any(|guest| guest.config.get("name").is_some_and(|name| name == "debian-12")));
+            let again: ClusterSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+            assert_eq!(again, spec);
+        }
+    }
+}
