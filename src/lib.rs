@@ -3,6 +3,7 @@
 pub mod clusters;
 pub mod desired;
 pub mod diagnostics;
+pub mod live;
 pub mod manifest;
 pub mod pve;
 pub mod secret;

@@ -1,0 +1,77 @@
+//! How a cluster is.
+
+use serde::{Deserialize, Serialize};
+
+/// The state of a cluster in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// Everything that was asked was answered, every node is there.
+    Online,
+    /// It answers, and something is not as it should be: see [`Health::problems`].
+    Degraded,
+    /// It answers, and does not take the credentials.
+    Unauthorized,
+    /// It does not answer, or is not to be trusted.
+    Offline,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeHealth {
+    /// Its name.
+    pub name: String,
+    /// As the cluster says.
+    pub online: bool,
+}
+
+/// How a cluster is, and what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Its name in our settings.
+    pub cluster: String,
+    /// In one word.
+    pub status: HealthStatus,
+    /// `9.1.9`.
+    pub version: Option<String>,
+    /// Whether more than half of the votes are there; a standalone node does not say.
+    pub quorate: Option<bool>,
+    /// Its nodes, sorted by name.
+    pub nodes: Vec<NodeHealth>,
+    /// VMs that the token sees.
+    pub vms: Option<usize>,
+    /// Containers that the token sees.
+    pub containers: Option<usize>,
+    /// Storages that the token sees, a shared one once.
+    pub storages: Option<usize>,
+    /// What is not as it should be, in words.
+    pub problems: Vec<String>,
+    /// The kind of the first error: `connection`, `permission`, …
+    pub error_kind: Option<String>,
+    /// The first error in words.
+    pub error: Option<String>,
+}
+
+impl Health {
+    /// A cluster that is well, as far as is known.
+    pub fn online(cluster: &str) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            status: HealthStatus::Online,
+            version: None,
+            quorate: None,
+            nodes: Vec::new(),
+            vms: None,
+            containers: None,
+            storages: None,
+            problems: Vec::new(),
+            error_kind: None,
+            error: None,
+        }
+    }
+
+    /// A cluster that could not even be asked.
+    pub fn offline(cluster: &str, why: String) -> Self {
+        Self { status: HealthStatus::Offline, problems: vec![why.clone()], error: Some(why), ..Self::online(cluster) }
+    }
+}

@@ -1,0 +1,167 @@
+//! What was read from the clusters.
+//!
+//! Every item is a [`Read`]: known, absent, or unread with the reason. There is no way from unread to absent.
+
+mod health;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::health::{Health, HealthStatus, NodeHealth};
+pub use crate::desired::Power;
+use crate::pve::value::{GuestKind, Vmid};
+
+/// What reading one thing gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Read<T> {
+    /// It was read.
+    Known(T),
+    /// The server said that it is not there.
+    Absent,
+    /// It could not be read; the reason in words. Nothing may be concluded from it.
+    Unread(String),
+}
+
+impl<T> Read<T> {
+    /// The value, where it is known.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Absent | Self::Unread(_) => None,
+        }
+    }
+
+    /// The reason, where it was not read.
+    pub fn unread(&self) -> Option<&str> {
+        match self {
+            Self::Unread(reason) => Some(reason),
+            Self::Known(_) | Self::Absent => None,
+        }
+    }
+
+    /// The same with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Read<U> {
+        match self {
+            Self::Known(value) => Read::Known(change(value)),
+            Self::Absent => Read::Absent,
+            Self::Unread(reason) => Read::Unread(reason),
+        }
+    }
+}
+
+/// Everything that was read.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Live {
+    /// By settings name.
+    pub clusters: BTreeMap<String, Read<LiveCluster>>,
+}
+
+/// One cluster as it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveCluster {
+    /// Who it is.
+    pub identity: Identity,
+    /// `version` of `/version`, `9.1.9`.
+    pub version: String,
+    /// By name.
+    pub nodes: BTreeMap<String, LiveNode>,
+    /// By vmid: every guest that the token sees. Only those that matter have a configuration.
+    pub guests: BTreeMap<Vmid, LiveGuest>,
+    /// Storages by node, then name.
+    pub storages: BTreeMap<String, Read<BTreeMap<String, LiveStorage>>>,
+    /// Bridges by node.
+    pub bridges: BTreeMap<String, Read<BTreeSet<String>>>,
+    /// Pool names.
+    pub pools: Read<BTreeSet<String>>,
+    /// HA resources by id (`vm:100`) with their requested state.
+    pub ha: Read<BTreeMap<String, String>>,
+    /// This token's privileges by path.
+    pub permissions: Read<BTreeMap<String, BTreeMap<String, bool>>>,
+    /// What `/cluster/nextid?vmid=` said of ids that the manifest names and no visible guest has: true means free.
+    pub free_ids: BTreeMap<Vmid, Read<bool>>,
+    /// Tasks that run now (`source=active`), per node.
+    pub active_tasks: BTreeMap<String, Read<Vec<String>>>,
+}
+
+/// Who a cluster is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its name in our settings.
+    pub settings: String,
+    /// The cluster's own name; a standalone node has none.
+    pub cluster: Option<String>,
+    /// Its nodes, sorted.
+    pub nodes: Vec<String>,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveNode {
+    /// As `/cluster/status` says.
+    pub online: bool,
+    /// Whether its own guest lists were read.
+    pub lists: Read<()>,
+}
+
+/// One storage on one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveStorage {
+    /// Plugin type, `lvmthin`.
+    pub kind: String,
+    /// Content types, `images`.
+    pub content: BTreeSet<String>,
+    /// On every node the same.
+    pub shared: bool,
+    /// Usable now.
+    pub active: bool,
+    /// Free bytes.
+    pub available: Option<u64>,
+}
+
+/// One guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveGuest {
+    /// Its id.
+    pub vmid: Vmid,
+    /// VM or container.
+    pub kind: GuestKind,
+    /// Where it is.
+    pub node: String,
+    /// From the node's own list or its configuration; never from `/cluster/resources`.
+    pub name: Read<String>,
+    /// Power state, from the node's own list.
+    pub power: Read<Power>,
+    /// True for a template.
+    pub template: bool,
+    /// Its tags.
+    pub tags: BTreeSet<String>,
+    /// The lock that it bears.
+    pub lock: Option<String>,
+    /// The pool that it is in.
+    pub pool: Option<String>,
+    /// Its configuration; absent where the guest does not matter to this fleet.
+    pub config: Read<LiveConfig>,
+}
+
+/// A guest's configuration as `/pending` gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LiveConfig {
+    /// Current values by option, in Proxmox's text (numbers too); `digest` is not among them.
+    pub current: BTreeMap<String, String>,
+    /// Pending values; nothing means that the option is to be deleted.
+    pub pending: BTreeMap<String, Option<String>>,
+    /// The configuration's digest.
+    pub digest: String,
+}
+
+impl LiveConfig {
+    /// The value that the option will have when all that is pending is applied.
+    pub fn effective(&self, option: &str) -> Option<&str> {
+        match self.pending.get(option) {
+            Some(value) => value.as_deref(),
+            None => self.current.get(option).map(String::as_str),
+        }
+    }
+}
