@@ -1,0 +1,21 @@
+//! Talks to clusters: one client a cluster, over any [`Transport`](crate::pve::http::Transport).
+//!
+//! [`ClusterClient`] adds to a transport what is safe to repeat, what is allowed, and how a task ends.
+//! [`Reader`] is the half of it that cannot write, and [`ReadOnlyClient`] a client that has no other half.
+
+mod backoff;
+pub mod cluster;
+mod failure;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod http;
+pub mod multi;
+pub mod reader;
+pub mod task;
+pub mod tls;
+
+pub use cluster::{ClientOptions, ClusterClient, Schedule};
+pub use http::HttpTransport;
+pub use multi::{ClusterError, MultiClusterClient};
+pub use reader::{ReadOnlyClient, Reader, Reading};
+pub use task::TaskProgress;
