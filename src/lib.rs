@@ -4,6 +4,7 @@ pub mod client;
 pub mod clusters;
 pub mod desired;
 pub mod diagnostics;
+pub mod gather;
 pub mod live;
 pub mod manifest;
 pub mod pve;

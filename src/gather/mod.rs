@@ -1,0 +1,100 @@
+//! Reads clusters into [`Live`](crate::live::Live).
+//!
+//! Everything here takes a [`Reader`], so nothing here can change a cluster. What cannot be read is
+//! [`Read::Unread`] with the reason, at its own place; it never looks absent.
+
+mod cluster;
+mod concurrent;
+mod config;
+mod guest;
+pub mod health;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+pub use self::cluster::{cluster, identity, snapshot};
+pub use self::guest::guest;
+use self::rows::{Listed, Resource};
+use crate::client::Reader;
+use crate::live::{LiveConfig, LiveGuest, Read};
+use crate::pve::http::{ApiError, Request};
+use crate::pve::value::{GuestKind, Vmid, parse_boolean, parse_tags};
+
+/// What a fleet wants to know about one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The tag that marks the fleet's own guests.
+    pub fleet_tag: String,
+    /// Ids that the manifest names, clone sources among them.
+    pub vmids: BTreeSet<Vmid>,
+    /// Names of guests in the manifest, and of clone sources.
+    pub names: BTreeSet<String>,
+    /// Also read what only a plan's checks beforehand need: storages, bridges, running tasks.
+    pub preflight: bool,
+}
+
+/// Reads one thing; the error is in words and says what was asked.
+async fn get<T>(
+    client: &dyn Reader,
+    request: &Request,
+    understand: impl FnOnce(&Value) -> Option<T>,
+) -> Result<T, String> {
+    match client.read(request).await {
+        Ok(answer) => understand(&answer).ok_or_else(|| unclear(request)),
+        Err(error @ (ApiError::Connection(_) | ApiError::Tls(_) | ApiError::Authentication(_))) => {
+            Err(error.to_string())
+        }
+        Err(error) => Err(format!("{}: {error}", request.path)),
+    }
+}
+
+fn unclear(request: &Request) -> String {
+    format!("the answer of {} is not understood", request.path)
+}
+
+fn read<T>(result: Result<T, String>) -> Read<T> {
+    match result {
+        Ok(value) => Read::Known(value),
+        Err(reason) => Read::Unread(reason),
+    }
+}
+
+/// Puts a guest together. The configuration, where it was read, is the last word; then its node's list; the
+/// cluster's list only says where the guest is, and its pool.
+fn assemble(row: &Resource, listed: Option<&Listed>, config: Read<LiveConfig>) -> LiveGuest {
+    let not_listed = || format!("the list of node {} does not show it", row.node);
+    let current = |option: &str| config.known().map(|config| config.current.get(option));
+    let name_option = match row.kind {
+        GuestKind::Qemu => "name",
+        GuestKind::Lxc => "hostname",
+    };
+    let name = match (current(name_option), listed) {
+        (Some(Some(name)), _) => Read::Known(name.clone()),
+        (Some(None), _) => Read::Absent,
+        (None, Some(Listed { name: Some(name), .. })) => Read::Known(name.clone()),
+        (None, Some(Listed { name: None, .. })) => match config.unread() {
+            Some(reason) => Read::Unread(reason.to_owned()),
+            None => Read::Absent,
+        },
+        (None, None) => Read::Unread(config.unread().map_or_else(not_listed, str::to_owned)),
+    };
+    let power = listed.and_then(|listed| listed.power).map_or_else(|| Read::Unread(not_listed()), Read::Known);
+    let is_set = |value: Option<&String>| value.and_then(|value| parse_boolean(value)).unwrap_or(false);
+    LiveGuest {
+        vmid: row.vmid,
+        kind: row.kind,
+        node: row.node.clone(),
+        name,
+        power,
+        template: current("template").map_or_else(|| listed.is_some_and(|listed| listed.template), is_set),
+        tags: current("tags")
+            .map_or_else(|| row.tags.clone(), |tags| tags.map(|tags| parse_tags(tags)).unwrap_or_default()),
+        lock: current("lock").map_or_else(|| row.lock.clone(), Option::<&String>::cloned),
+        pool: row.pool.clone(),
+        config,
+    }
+}
