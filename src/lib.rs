@@ -7,6 +7,7 @@ pub mod diagnostics;
 pub mod gather;
 pub mod live;
 pub mod manifest;
+pub mod plan;
 pub mod pve;
 pub mod secret;
 pub mod sim;

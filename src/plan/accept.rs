@@ -1,0 +1,91 @@
+//! Acceptances: `--accept KIND:CLUSTER/GUEST[/DEVICE]`, exact, without wildcards.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AcceptanceKind {
+    /// Destroying a guest.
+    Delete,
+    /// Detaching a drive.
+    Detach,
+    /// Taking over a guest that is not ours.
+    Adopt,
+    /// Rebooting a guest beyond the guards.
+    Reboot,
+}
+
+impl AcceptanceKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Delete, Self::Detach, Self::Adopt, Self::Reboot];
+
+    /// Its word on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Detach => "detach",
+            Self::Adopt => "adopt",
+            Self::Reboot => "reboot",
+        }
+    }
+}
+
+/// One acceptance.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Acceptance {
+    /// What is accepted.
+    pub kind: AcceptanceKind,
+    /// In which cluster.
+    pub cluster: String,
+    /// For which guest: its name in the manifest, or its vmid.
+    pub guest: String,
+    /// For which device, where the kind has one.
+    pub device: Option<String>,
+}
+
+impl FromStr for Acceptance {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = "an acceptance is KIND:CLUSTER/GUEST or detach:CLUSTER/GUEST/DRIVE";
+        let (kind, rest) = text.split_once(':').ok_or_else(|| form.to_owned())?;
+        let kind = AcceptanceKind::ALL.into_iter().find(|known| known.word() == kind).ok_or_else(|| {
+            let known: Vec<&str> = AcceptanceKind::ALL.iter().map(|kind| kind.word()).collect();
+            format!("`{kind}` cannot be accepted; {} can", known.join(", "))
+        })?;
+        let parts: Vec<&str> = rest.split('/').collect();
+        let (cluster, guest, device) = match (kind, parts.as_slice()) {
+            (AcceptanceKind::Detach, [cluster, guest, device]) => (cluster, guest, Some((*device).to_owned())),
+            (AcceptanceKind::Detach, _) => return Err("detach needs the drive: detach:CLUSTER/GUEST/scsi1".to_owned()),
+            (_, [cluster, guest]) => (cluster, guest, None),
+            _ => return Err(form.to_owned()),
+        };
+        if [cluster, guest].iter().any(|part| part.is_empty() || part.contains('*')) {
+            return Err(format!("{form}; there are no wildcards"));
+        }
+        Ok(Self { kind, cluster: (*cluster).to_owned(), guest: (*guest).to_owned(), device })
+    }
+}
+
+impl fmt::Display for Acceptance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}/{}", self.kind.word(), self.cluster, self.guest)?;
+        self.device.iter().try_for_each(|device| write!(f, "/{device}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acceptances_are_exact() {
+        let accepted: Acceptance = "detach:production/prod-db-01/scsi1".parse().unwrap();
+        assert_eq!(accepted.device.as_deref(), Some("scsi1"));
+        assert_eq!(accepted.to_string(), "detach:production/prod-db-01/scsi1");
+        for bad in ["", "delete", "delete:x", "delete:a/*", "burn:a/b", "detach:a/b", "delete:a/b/c", "delete:/b"] {
+            assert!(bad.parse::<Acceptance>().is_err(), "{bad}");
+        }
+    }
+}

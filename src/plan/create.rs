@@ -1,0 +1,545 @@
+//! Making a guest: from nothing, from a container template, or from another guest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::defaults;
+use super::document::{
+    Action, Call, Change, Class, Effect, Expect, FieldChange, Reason, ReasonCode, State, Step, StepKind,
+};
+use super::drives::{self, new_drive_value};
+use super::mark;
+use super::options::{self, Seen, Write};
+use super::planner::Cluster;
+use super::preflight::{self, Needs};
+use super::template::{Hole, Template};
+use super::update::{Target, plain_field, secret_versions, wanted_text};
+use super::versions::{self, Fit};
+use super::vmids::NewIds;
+use crate::desired::{CloneSource, DesiredGuest, DesiredOption, OptionValue, Power};
+use crate::live::{LiveConfig, LiveGuest, Read};
+use crate::pve::compare::{is_drive, stem, volume_key};
+use crate::pve::http::Method;
+use crate::pve::property;
+use crate::pve::schema::catalog;
+use crate::pve::value::{GuestKind, Vmid, parse_tags, print_tags, storage_of};
+
+/// The option that holds the guest's name.
+pub const fn name_option(kind: GuestKind) -> &'static str {
+    match kind {
+        GuestKind::Qemu => "name",
+        GuestKind::Lxc => "hostname",
+    }
+}
+
+/// Plans a guest that is not there.
+pub fn create(cluster: &Cluster<'_>, guest: &DesiredGuest, ids: &mut NewIds) -> Change {
+    let mut change = cluster.change(cluster.address(guest, guest.vmid), guest);
+    change.action = if guest.clone.is_some() { Action::Clone } else { Action::Create };
+    change.class = Some(Class::Missing);
+    if guest.adopt {
+        let others: Vec<String> =
+            cluster.named(guest.kind, &guest.name).iter().map(|live| live.vmid.to_string()).collect();
+        let named = if others.is_empty() { String::new() } else { format!("; {} has the name", others.join(", ")) };
+        change.state = State::Blocked;
+        change.reason = Some(Reason {
+            code: ReasonCode::NotFound,
+            words: format!("there is no guest to adopt{named}"),
+            hint: Some("correct name and vmid, or remove `adopt` to have it made".to_owned()),
+        });
+        return change;
+    }
+    if let Some((state, reason)) = cluster.why_not_created(guest) {
+        change.state = state;
+        if state == State::Unknown {
+            change.class = Some(Class::Unknown);
+        }
+        change.reason = Some(reason);
+        return change;
+    }
+    let made = match &guest.clone {
+        Some(source) => from_guest(cluster, guest, source, &mut change, ids),
+        None => from_nothing(cluster, guest, &mut change, ids),
+    };
+    if let Err((state, reason)) = made {
+        change.state = state;
+        change.reason = Some(reason);
+        change.steps.clear();
+    }
+    change
+}
+
+type Refusal = (State, Reason);
+
+fn refuse<T>(code: ReasonCode, words: String, hint: Option<String>) -> Result<T, Refusal> {
+    Err((State::Blocked, Reason { code, words, hint }))
+}
+
+/// The id of the new guest: its own, or the next of the range as a hole.
+fn choose_id(cluster: &Cluster<'_>, guest: &DesiredGuest, ids: &mut NewIds) -> Result<(Vmid, Template), Refusal> {
+    if let Some(vmid) = guest.vmid {
+        return Ok((vmid, Template::text(vmid.to_string())));
+    }
+    match ids.next() {
+        Some(vmid) => Ok((vmid, Template::hole(Hole::Vmid))),
+        None => {
+            let hint = Some(format!("widen `vmids` of cluster {}", cluster.name));
+            refuse(ReasonCode::NoFreeVmid, "the range of ids has no free one".to_owned(), hint)
+        }
+    }
+}
+
+/// The description of a new guest: people's text and the mark, and the same with the id filled in.
+fn description(
+    cluster: &Cluster<'_>,
+    guest: &DesiredGuest,
+    vmid: Vmid,
+    inherited: &str,
+    secrets: BTreeMap<String, u32>,
+) -> (Template, String) {
+    let mark = cluster.mark(guest, vmid, secrets);
+    let text = wanted_text(guest, inherited);
+    let expect = mark::embed(&text, &mark.line());
+    if guest.vmid.is_some() {
+        return (Template::text(&expect), expect);
+    }
+    // A character that no description holds marks where the id goes.
+    let with_gap = mark::embed(&text, &mark.line_with("\u{1}"));
+    let mut template = Template::default();
+    for (position, piece) in with_gap.split('\u{1}').enumerate() {
+        if position > 0 {
+            template = template.then_hole(Hole::Vmid);
+        }
+        template = template.then(piece);
+    }
+    (template, expect)
+}
+
+fn from_nothing(
+    cluster: &Cluster<'_>,
+    guest: &DesiredGuest,
+    change: &mut Change,
+    ids: &mut NewIds,
+) -> Result<(), Refusal> {
+    let guest = &defaults::fill(guest, cluster.desired, &LiveConfig::default());
+    if guest.kind == GuestKind::Lxc && !guest.options.contains_key("ostemplate") {
+        let words = "it is not there, and the manifest does not say how to make it".to_owned();
+        let hint = Some("add `ostemplate` and `rootfs`, or `clone`".to_owned());
+        return refuse(ReasonCode::NotFound, words, hint);
+    }
+    let node = choose_node(cluster, guest)?;
+    if let Some(pool) = &guest.pool
+        && let Some(reason) = cluster.missing_pool(pool)
+    {
+        return Err((State::Blocked, reason));
+    }
+    let (vmid, vmid_text) = choose_id(cluster, guest, ids)?;
+    change.address.vmid = Some(vmid);
+    change.node = Some(node.clone());
+    let (mut params, mut expect, mut later) = (BTreeMap::new(), vec![Expect::Exists], Vec::new());
+    let mut secrets = BTreeMap::new();
+    params.insert("vmid".to_owned(), vmid_text.clone());
+    params.insert(name_option(guest.kind).to_owned(), Template::text(&guest.name));
+    expect.push(Expect::Option { name: name_option(guest.kind).to_owned(), value: guest.name.clone() });
+    for (name, option) in &guest.options {
+        if matches!(name.as_str(), "tags" | "description") || options::is_ignored(&guest.ignore, name) {
+            continue;
+        }
+        let Some((mut value, text)) = creation_value(guest.kind, name, option) else {
+            continue;
+        };
+        let mut field = listed_field(name, &text, option);
+        field.blocked = options::root_only(guest, None, name, &text);
+        match versions::fit(guest.kind, name, &text, &cluster.live.version) {
+            Fit::Refused(reason) => field.blocked = Some(reason),
+            Fit::Written(former) if value == Template::text(&text) => value = Template::text(former),
+            Fit::Written(_) | Fit::AsItIs => {}
+        }
+        change.fields.push(field);
+        let readable = catalog(guest.kind).find(name).is_some_and(|spec| spec.update);
+        if let OptionValue::Secret(reference) = &option.value {
+            if readable {
+                // Given in the call that makes the guest, it would be stored in clear.
+                later.push((name.clone(), value));
+                continue;
+            }
+            secrets.extend(reference.version.map(|version| (name.clone(), version)));
+        } else if readable {
+            expect.push(Expect::Option { name: name.clone(), value: text });
+        }
+        params.insert(name.clone(), value);
+    }
+    if let Some(reason) = change.fields.iter().find_map(|field| field.blocked.clone()) {
+        return Err((State::Blocked, reason));
+    }
+    let tags = print_tags(&options::wanted_tags(guest, cluster.fleet, &BTreeSet::new()));
+    change.fields.push(tags_field(guest, None, &tags));
+    expect.push(Expect::Option { name: "tags".to_owned(), value: tags.clone() });
+    params.insert("tags".to_owned(), Template::text(&tags));
+    let (text, text_expect) = description(cluster, guest, vmid, "", secrets.clone());
+    params.insert("description".to_owned(), text);
+    expect.push(Expect::Option { name: "description".to_owned(), value: text_expect });
+    change.fields.extend(description_field(guest));
+    if let Some(pool) = &guest.pool {
+        params.insert("pool".to_owned(), Template::text(pool));
+    }
+    let call = Call { method: Method::Post, path: Template::text(format!("/nodes/{node}/{}", guest.kind)), params };
+    let words = format!("create {} {}", guest.kind.noun(), guest.name);
+    change.steps.push(Step { kind: StepKind::Create, words, call, effect: Effect::None, expect });
+    let target = Target { kind: guest.kind, vmid: vmid_text, running: false };
+    if !later.is_empty() {
+        let mut writes: Vec<Write> = later.into_iter().map(|(option, value)| secret_write(option, value)).collect();
+        writes.push(mark_write(cluster, guest, vmid, "", secret_versions(guest)));
+        change.steps.extend(target.steps(writes));
+    }
+    finish(guest, change, &target);
+    Ok(())
+}
+
+fn secret_write(option: String, value: Template) -> Write {
+    Write::Set { option, value, expect: String::new(), allocates: false, effect: Effect::None }
+}
+
+/// Rewrites the description so that the mark records the secrets that were written.
+fn mark_write(
+    cluster: &Cluster<'_>,
+    guest: &DesiredGuest,
+    vmid: Vmid,
+    inherited: &str,
+    secrets: BTreeMap<String, u32>,
+) -> Write {
+    let (value, expect) = description(cluster, guest, vmid, inherited, secrets);
+    Write::Set { option: "description".to_owned(), value, expect, allocates: false, effect: Effect::None }
+}
+
+/// What comes last: template or power, and the fields that say so.
+fn finish(guest: &DesiredGuest, change: &mut Change, target: &Target) {
+    if guest.template {
+        change.fields.push(plain_field("template", None, Some("yes".to_owned()), Effect::None, guest));
+        let expect = vec![Expect::Template];
+        change.steps.push(target.action(StepKind::Template, "make it a template", "/template", Effect::None, expect));
+    } else if guest.state == Some(Power::Running) {
+        change.fields.push(plain_field("state", None, Some("running".to_owned()), Effect::None, guest));
+        change.steps.push(target.power(Power::Running, None));
+    }
+}
+
+fn listed_field(name: &str, text: &str, option: &DesiredOption) -> FieldChange {
+    FieldChange {
+        name: name.to_owned(),
+        before: None,
+        after: Some(text.to_owned()),
+        effect: Effect::None,
+        place: Some(option.place.clone()),
+        layer: Some(option.layer.clone()),
+        blocked: None,
+    }
+}
+
+/// People's own text, where the manifest has one.
+fn description_field(guest: &DesiredGuest) -> Option<FieldChange> {
+    let option = guest.options.get("description")?;
+    match &option.value {
+        OptionValue::Text(text) if !text.trim().is_empty() => Some(listed_field("description", text, option)),
+        _ => None,
+    }
+}
+
+fn tags_field(guest: &DesiredGuest, before: Option<String>, tags: &str) -> FieldChange {
+    let mut field = plain_field("tags", before, Some(tags.to_owned()), Effect::None, guest);
+    if let Some(option) = guest.options.get("tags") {
+        field.place = Some(option.place.clone());
+        field.layer = Some(option.layer.clone());
+    }
+    field
+}
+
+/// What an option is when the guest is made: what is sent, and what people read and must be read back.
+fn creation_value(kind: GuestKind, name: &str, option: &DesiredOption) -> Option<(Template, String)> {
+    let format = catalog(kind).find(name).and_then(|spec| spec.value.properties.as_ref());
+    match &option.value {
+        OptionValue::Absent => None,
+        OptionValue::Text(text) => Some((Template::text(text), text.clone())),
+        OptionValue::Properties { keys, .. } => {
+            let known = keys.iter().filter_map(|(key, value)| Some((key.clone(), value.clone()?))).collect();
+            let text = property::print(&known, format?);
+            Some((Template::text(&text), text))
+        }
+        OptionValue::Drive(drive) => {
+            let (value, expect, _) = new_drive_value(kind, name, format?, drive);
+            Some((value, expect))
+        }
+        OptionValue::Secret(reference) => {
+            let version = reference
+                .version
+                .map_or_else(|| "(secret)".to_owned(), |version| format!("(secret, version {version})"));
+            Some((Template::hole(Hole::Secret(reference.clone())), version))
+        }
+    }
+}
+
+/// The first node of the list that is online and has what the guest needs.
+fn choose_node(cluster: &Cluster<'_>, guest: &DesiredGuest) -> Result<String, Refusal> {
+    let needs = Needs::of(guest);
+    let candidates = candidates(cluster, guest);
+    let mut first = None;
+    for node in &candidates {
+        match needs.missing_on(node, cluster.live) {
+            None => return Ok(node.clone()),
+            Some(reason) => first = first.or(Some(reason)),
+        }
+    }
+    match (first, candidates.len()) {
+        (Some(reason), 1) => Err((State::Blocked, reason)),
+        (Some(reason), _) => {
+            let words = format!("none of {} does; the first: {}", candidates.join(", "), reason.words);
+            refuse(ReasonCode::NoNode, words, reason.hint)
+        }
+        (None, _) => refuse(ReasonCode::NoNode, "the cluster has no node".to_owned(), None),
+    }
+}
+
+fn candidates(cluster: &Cluster<'_>, guest: &DesiredGuest) -> Vec<String> {
+    if !guest.nodes.is_empty() {
+        return guest.nodes.clone();
+    }
+    match &cluster.desired.default_node {
+        Some(node) => vec![node.clone()],
+        None => cluster.live.nodes.keys().cloned().collect(),
+    }
+}
+
+/// A source that was chosen, and the node that the clone will be on.
+struct Chosen<'a> {
+    source: &'a LiveGuest,
+    config: &'a LiveConfig,
+    node: String,
+}
+
+fn choose_source<'a>(cluster: &Cluster<'a>, guest: &DesiredGuest, source: &CloneSource) -> Result<Chosen<'a>, Refusal> {
+    let matching = cluster.named(guest.kind, &source.from);
+    if matching.is_empty() {
+        if cluster.is_listed(guest.kind, &source.from) {
+            let words = format!("{} is made by this plan; its clones are planned once it is there", source.from);
+            let hint = Some("apply, then plan again".to_owned());
+            return Err((State::Waiting, Reason { code: ReasonCode::Dependency, words, hint }));
+        }
+        let words = format!("there is no {} {} to clone in {}", guest.kind.noun(), source.from, cluster.name);
+        return refuse(ReasonCode::NotFound, words, Some(format!("named at {}", source.place)));
+    }
+    let needs = Needs::of(guest);
+    // Without a list of its own, a clone may be wherever a source is.
+    let mut nodes = candidates(cluster, guest);
+    if guest.nodes.is_empty() && cluster.desired.default_node.is_none() {
+        nodes = matching.iter().map(|live| live.node.clone()).collect();
+    }
+    let mut why = None;
+    for node in &nodes {
+        if let Some(reason) = needs.missing_on(node, cluster.live) {
+            why = why.or(Some(reason));
+            continue;
+        }
+        let here = matching.iter().find(|live| live.node == *node);
+        let shared = || matching.iter().find(|live| is_shared(cluster, live));
+        let Some(live) = here.or_else(shared) else {
+            let on: Vec<&str> = matching.iter().map(|live| live.node.as_str()).collect();
+            why = why.or(Some(Reason {
+                code: ReasonCode::NoNode,
+                words: format!(
+                    "{} is on {} with local disks, which Proxmox does not clone to {node}",
+                    source.from,
+                    on.join(", ")
+                ),
+                hint: Some(format!("add {} to `node`, or put a copy of {} on {node}", on.join(" or "), source.from)),
+            }));
+            continue;
+        };
+        return match &live.config {
+            Read::Known(config) => Ok(Chosen { source: live, config, node: node.clone() }),
+            Read::Unread(words) => {
+                let words = format!("the configuration of {} could not be read: {words}", source.from);
+                Err((State::Unknown, Reason { code: ReasonCode::Unread, words, hint: None }))
+            }
+            Read::Absent => {
+                let words = format!("the configuration of {} was not read", source.from);
+                Err((State::Unknown, Reason { code: ReasonCode::Unread, words, hint: None }))
+            }
+        };
+    }
+    let none = Reason { code: ReasonCode::NoNode, words: "no node fits".to_owned(), hint: None };
+    Err((State::Blocked, why.unwrap_or(none)))
+}
+
+/// True when every volume of a guest is on shared storage.
+fn is_shared(cluster: &Cluster<'_>, live: &LiveGuest) -> bool {
+    let Read::Known(config) = &live.config else {
+        return false;
+    };
+    let storages = cluster.live.storages.get(&live.node).and_then(Read::known);
+    config.current.iter().filter(|(name, _)| is_drive(live.kind, name)).all(|(_, text)| {
+        let storage = storage_of(drives::volume_of(text));
+        storage.is_none_or(|storage| storages.and_then(|all| all.get(storage)).is_some_and(|known| known.shared))
+    })
+}
+
+fn from_guest(
+    cluster: &Cluster<'_>,
+    guest: &DesiredGuest,
+    source: &CloneSource,
+    change: &mut Change,
+    ids: &mut NewIds,
+) -> Result<(), Refusal> {
+    let Chosen { source: live, config, node } = choose_source(cluster, guest, source)?;
+    let full = source.full.unwrap_or(!live.template);
+    if !full && !live.template {
+        let words = format!("{} is not a template, so it cannot have linked clones", source.from);
+        return refuse(ReasonCode::NotInPlace, words, Some("write `full: true`, or make it a template".to_owned()));
+    }
+    if let Some(storage) = source.storage.as_ref().filter(|_| !full) {
+        let words = format!("a linked clone stays on its template's storage; it cannot go to {storage}");
+        return refuse(
+            ReasonCode::NotInPlace,
+            words,
+            Some("write `full: true`, or leave `clone.storage` out".to_owned()),
+        );
+    }
+    if let Some(reason) = cluster.locked(live) {
+        let state = if reason.code == ReasonCode::TaskRunning { State::Waiting } else { State::Blocked };
+        return Err((state, reason));
+    }
+    if cluster.lacks(&format!("/vms/{}", live.vmid), "VM.Clone") {
+        return Err((State::Blocked, preflight::lacking(&format!("/vms/{}", live.vmid), "VM.Clone")));
+    }
+    let (vmid, vmid_text) = choose_id(cluster, guest, ids)?;
+    change.address.vmid = Some(vmid);
+    change.node = Some(node.clone());
+    // A source of this manifest is brought up to date before its clones are made.
+    if let Some(name) = live.name.known()
+        && cluster.is_listed(guest.kind, name)
+        && !change.after.contains(name)
+    {
+        change.after.push(name.clone());
+    }
+    let kind = if full { "full" } else { "linked" };
+    let from = live.name.known().map_or_else(|| live.vmid.to_string(), |name| format!("{name} ({})", live.vmid));
+    change.fields.push(FieldChange {
+        name: "clone".to_owned(),
+        before: None,
+        after: Some(format!("{from} on {}, {kind}", live.node)),
+        effect: Effect::None,
+        place: Some(source.place.clone()),
+        layer: None,
+        blocked: None,
+    });
+
+    let inherited = config.effective("description").unwrap_or_default();
+    let (text, text_expect) = description(cluster, guest, vmid, inherited, BTreeMap::new());
+    let mut params = BTreeMap::from([
+        ("newid".to_owned(), vmid_text.clone()),
+        (name_option(guest.kind).to_owned(), Template::text(&guest.name)),
+        ("description".to_owned(), text),
+        ("full".to_owned(), Template::text(if full { "1" } else { "0" })),
+    ]);
+    let optional = [
+        ("storage", source.storage.as_ref()),
+        ("pool", guest.pool.as_ref()),
+        ("target", Some(&node).filter(|node| **node != live.node)),
+    ];
+    params.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Template::text(value?)))));
+    let path = Template::text(format!("/nodes/{}/{}/{}/clone", live.node, guest.kind, live.vmid));
+    change.steps.push(Step {
+        kind: StepKind::Clone,
+        words: format!("clone {from}, {kind}"),
+        call: Call { method: Method::Post, path, params },
+        effect: Effect::None,
+        expect: vec![
+            Expect::Exists,
+            Expect::Option { name: name_option(guest.kind).to_owned(), value: guest.name.clone() },
+            Expect::Option { name: "description".to_owned(), value: text_expect },
+        ],
+    });
+
+    let foretold = foretell(guest, config, source.storage.as_deref());
+    let guest = &defaults::fill(guest, cluster.desired, &foretold);
+    let none = BTreeSet::new();
+    let seen = Seen {
+        config: &foretold,
+        running: false,
+        foretold: true,
+        accepted_detach: &none,
+        version: &cluster.live.version,
+        address: change.address.to_string(),
+    };
+    let mut found = options::compare(guest, &seen, &BTreeMap::new());
+    let tags =
+        options::wanted_tags(guest, cluster.fleet, &foretold.effective("tags").map(parse_tags).unwrap_or_default());
+    change.fields.push(tags_field(guest, None, &print_tags(&tags)));
+    change.fields.extend(description_field(guest));
+    found.writes.push(Write::Set {
+        option: "tags".to_owned(),
+        value: Template::text(print_tags(&tags)),
+        expect: print_tags(&tags),
+        allocates: false,
+        effect: Effect::None,
+    });
+    let versions = secret_versions(guest);
+    if !versions.is_empty() {
+        found.writes.push(mark_write(cluster, guest, vmid, inherited, versions));
+    }
+    if let Some(field) = found.fields.iter().find(|field| field.blocked.is_some()) {
+        // A clone that would not be as asked is not begun.
+        let reason = field.blocked.clone();
+        change.fields.append(&mut found.fields);
+        return match reason {
+            Some(reason) => Err((State::Blocked, reason)),
+            None => Ok(()),
+        };
+    }
+    change.fields.append(&mut found.fields);
+    change.notes.append(&mut found.notes);
+    let target = Target { kind: guest.kind, vmid: vmid_text, running: false };
+    change.steps.extend(target.steps(found.writes));
+    finish(guest, change, &target);
+    Ok(())
+}
+
+/// The configuration that a clone will have, with the source's volumes and MAC addresses standing in for its own.
+fn foretell(guest: &DesiredGuest, source: &LiveConfig, storage: Option<&str>) -> LiveConfig {
+    let mut config = LiveConfig::default();
+    for name in source.current.keys() {
+        // Snapshots, locks, detached disks and pending values stay with the source.
+        let dropped =
+            matches!(name.as_str(), "template" | "lock" | "parent" | "digest" | "vmstate") || stem(name) == "unused";
+        if dropped {
+            continue;
+        }
+        if let Some(text) = source.current.get(name) {
+            let text = match storage {
+                // The cloud-init drive is made anew, there too; only other media stay.
+                Some(storage)
+                    if drives::holds_data(guest.kind, name, text)
+                        || is_drive(guest.kind, name) && drives::is_cloudinit(drives::volume_of(text)) =>
+                {
+                    on_storage(guest.kind, name, text, storage)
+                }
+                _ => text.clone(),
+            };
+            config.current.insert(name.clone(), text);
+        }
+    }
+    config.current.insert(name_option(guest.kind).to_owned(), guest.name.clone());
+    config
+}
+
+/// A drive as it will be when a full clone puts it on another storage.
+fn on_storage(kind: GuestKind, name: &str, text: &str, storage: &str) -> String {
+    let Some(format) = catalog(kind).find(name).and_then(|spec| spec.value.properties.as_ref()) else {
+        return text.to_owned();
+    };
+    let Ok(mut keys) = property::split(text, format) else {
+        return text.to_owned();
+    };
+    if let Some(volume) = keys.get_mut(volume_key(kind)) {
+        *volume = format!("{storage}:{}", volume.split_once(':').map_or("", |(_, path)| path));
+    }
+    property::print(&keys, format)
+}

@@ -1,0 +1,26 @@
+//! The planner: a pure function of desired, live and options that gives the plan document.
+
+pub mod accept;
+pub mod create;
+mod defaults;
+pub mod document;
+mod drives;
+mod guards;
+mod identify;
+mod identity;
+pub mod mark;
+mod options;
+mod order;
+mod orphans;
+mod planner;
+mod preflight;
+pub mod template;
+mod unlisted;
+mod update;
+mod versions;
+mod vmids;
+
+pub use accept::{Acceptance, AcceptanceKind};
+pub use document::*;
+pub use planner::{PlanOptions, plan};
+pub use template::{Hole, Part, Template};

@@ -1,0 +1,82 @@
+//! Options that are set live and not listed: shown, removed where that was asked for, never hidden.
+
+use std::collections::BTreeSet;
+
+use super::document::FieldChange;
+use super::options::{Comparison, is_ignored};
+use crate::desired::Unlisted;
+use crate::pve::compare::{is_default, is_drive, stem};
+use crate::pve::schema::catalog;
+use crate::pve::value::GuestKind;
+
+impl Comparison<'_> {
+    pub(super) fn unlisted(&mut self) {
+        if self.guest.unlisted == Unlisted::Ignore || self.seen.foretold && self.guest.unlisted == Unlisted::Report {
+            return;
+        }
+        let config = self.seen.config;
+        let names: BTreeSet<&String> = config.current.keys().chain(config.pending.keys()).collect();
+        for name in names {
+            let Some(live) = config.effective(name) else { continue };
+            let listed = self.guest.options.contains_key(name) || is_ignored(&self.guest.ignore, name);
+            let Some(spec) = catalog(self.kind()).find(name) else { continue };
+            if listed || is_bookkeeping(self.kind(), name, live) || is_default(self.kind(), name, spec, live) {
+                continue;
+            }
+            let removable = is_plain(self.kind(), name) && self.only_root_removes(name, live).is_none();
+            if self.guest.unlisted == Unlisted::Remove && removable {
+                let effect = self.effect(name, Some(live), None);
+                self.out.fields.push(FieldChange {
+                    name: name.clone(),
+                    before: Some(live.to_owned()),
+                    after: None,
+                    effect,
+                    place: Some(self.guest.place.clone()),
+                    layer: Some("unlisted: remove".to_owned()),
+                    blocked: None,
+                });
+                let write = self.removal(name, effect);
+                self.out.writes.push(write);
+            } else {
+                self.out.unlisted.insert(name.clone(), live.to_owned());
+            }
+        }
+    }
+}
+
+/// What Proxmox keeps for itself, and what has rules of its own.
+fn is_bookkeeping(kind: GuestKind, name: &str, live: &str) -> bool {
+    let own = matches!(
+        name,
+        "digest"
+            | "meta"
+            | "vmgenid"
+            | "lock"
+            | "parent"
+            | "snaptime"
+            | "snapstate"
+            | "template"
+            | "name"
+            | "hostname"
+            | "tags"
+            | "description"
+            | "running-nets-host-mtu"
+            | "runningmachine"
+            | "runningcpu"
+            | "vmstate"
+    );
+    own || stem(name) == "unused"
+        || (name == "smbios1" && live.strip_prefix("uuid=").is_some_and(|rest| !rest.contains(',')))
+        || (kind == GuestKind::Lxc && matches!(name, "arch" | "ostype" | "lxc"))
+}
+
+/// Plain options are those that `unlisted: remove` may remove: no devices, nothing that Proxmox set at creation.
+fn is_plain(kind: GuestKind, name: &str) -> bool {
+    let device = is_drive(kind, name)
+        || matches!(stem(name), "net" | "hostpci" | "usb" | "serial" | "parallel" | "dev" | "virtiofs");
+    let by_proxmox = match kind {
+        GuestKind::Qemu => name == "boot",
+        GuestKind::Lxc => matches!(name, "arch" | "ostype" | "memory" | "swap" | "hostname" | "unprivileged"),
+    };
+    !device && !by_proxmox
+}

@@ -1,0 +1,553 @@
+//! Changing a guest that is there (or that a clone is about to make): from differences to calls.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::defaults;
+use super::document::{
+    Action, Address, Base, Call, Change, Class, Effect, Expect, FieldChange, Reason, ReasonCode, State, Step, StepKind,
+};
+use super::mark::{self, Mark};
+use super::options::{self, Differences, Seen, Write};
+use super::planner::Cluster;
+use super::preflight::Needs;
+use super::template::{Hole, Template};
+use crate::desired::{DesiredGuest, OptionValue, Power};
+use crate::live::{LiveConfig, LiveGuest, Read};
+use crate::pve::compare::{is_drive, same_value, stem};
+use crate::pve::http::Method;
+use crate::pve::value::{GuestKind, Vmid, parse_tags, print_tags};
+
+/// Where a guest's calls go.
+pub struct Target {
+    /// VM or container.
+    pub kind: GuestKind,
+    /// Its id in paths and parameters: text, or the hole for one that the plan chose.
+    pub vmid: Template,
+    /// It runs when the steps are made.
+    pub running: bool,
+}
+
+impl Target {
+    /// A path below the guest, at the node where it is then.
+    pub fn path(&self, tail: &str) -> Template {
+        let mut path = Template::text("/nodes/").then_hole(Hole::Node).then(&format!("/{}/", self.kind));
+        for part in &self.vmid.0 {
+            path.0.push(part.clone());
+        }
+        if tail.is_empty() { path } else { path.then(tail) }
+    }
+
+    /// A call of one of the guest's actions.
+    pub fn action(&self, kind: StepKind, words: &str, action: &str, effect: Effect, expect: Vec<Expect>) -> Step {
+        let call = Call { method: Method::Post, path: self.path(action), params: BTreeMap::new() };
+        Step { kind, words: words.to_owned(), call, effect, expect }
+    }
+
+    /// The calls that carry out the writes: plain options in one, each allocation in one, sizes, then the boot order.
+    pub fn steps(&self, writes: Vec<Write>) -> Vec<Step> {
+        let allocates = |write: &Write| matches!(write, Write::Set { allocates: true, .. });
+        let any_allocation = writes.iter().any(allocates);
+        let (mut first, mut single, mut sizes, mut last) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for write in writes {
+            match &write {
+                Write::Resize { .. } => sizes.push(write),
+                _ if allocates(&write) => single.push(write),
+                // `boot` may name a device only after it exists.
+                _ if any_allocation && write.option() == "boot" => last.push(write),
+                _ => first.push(write),
+            }
+        }
+        let mut steps = Vec::new();
+        steps.extend(self.configure(first));
+        for write in single {
+            steps.extend(self.configure(vec![write]));
+        }
+        steps.extend(sizes.into_iter().filter_map(|write| self.resize(&write)));
+        steps.extend(self.configure(last));
+        steps
+    }
+
+    fn configure(&self, writes: Vec<Write>) -> Option<Step> {
+        if writes.is_empty() {
+            return None;
+        }
+        let (mut params, mut expect, mut effect) = (BTreeMap::new(), Vec::new(), Effect::None);
+        let (mut delete, mut revert, mut words) = (Vec::new(), Vec::new(), Vec::new());
+        // A PUT that is passed on between nodes is cut off after 30 s while it goes on; what may take longer is a task.
+        let mut long = false;
+        for write in writes {
+            effect = effect.max(write.effect());
+            long |= matches!(&write, Write::Set { allocates: true, .. })
+                || self.running && (is_drive(self.kind, write.option()) || stem(write.option()) == "net");
+            match write {
+                Write::Set { option, value, expect: text, .. } => {
+                    words.push(option.clone());
+                    if !text.is_empty() {
+                        expect.push(Expect::Option { name: option.clone(), value: text });
+                    }
+                    params.insert(option, value);
+                }
+                Write::Delete { option, .. } => {
+                    words.push(format!("no {option}"));
+                    expect.push(Expect::NoOption { name: option.clone() });
+                    delete.push(option);
+                }
+                Write::Revert { option, expect: text } => {
+                    if text.is_empty() {
+                        words.push(format!("no {option}"));
+                        expect.push(Expect::NoOption { name: option.clone() });
+                    } else {
+                        words.push(format!("keep {option}"));
+                        expect.push(Expect::Option { name: option.clone(), value: text });
+                    }
+                    revert.push(option);
+                }
+                Write::Resize { .. } => {}
+            }
+        }
+        for (name, list) in [("delete", delete), ("revert", revert)] {
+            if !list.is_empty() {
+                params.insert(name.to_owned(), Template::text(list.join(",")));
+            }
+        }
+        params.insert("digest".to_owned(), Template::hole(Hole::Digest));
+        let method = if long && self.kind == GuestKind::Qemu { Method::Post } else { Method::Put };
+        Some(Step {
+            kind: StepKind::Configure,
+            words: format!("set {}", words.join(", ")),
+            call: Call { method, path: self.path("/config"), params },
+            effect,
+            expect,
+        })
+    }
+
+    fn resize(&self, write: &Write) -> Option<Step> {
+        let Write::Resize { option, size } = write else {
+            return None;
+        };
+        let params = BTreeMap::from([
+            ("disk".to_owned(), Template::text(option)),
+            ("size".to_owned(), Template::text(size.to_string())),
+            ("digest".to_owned(), Template::hole(Hole::Digest)),
+        ]);
+        Some(Step {
+            kind: StepKind::Resize,
+            words: format!("grow {option} to {}", size.human()),
+            call: Call { method: Method::Put, path: self.path("/resize"), params },
+            effect: Effect::None,
+            expect: vec![Expect::Size { drive: option.clone(), size: size.to_string() }],
+        })
+    }
+
+    /// Starts or shuts down, then waits for that state.
+    pub fn power(&self, wanted: Power, timeout: Option<u32>) -> Step {
+        match wanted {
+            Power::Running => self.action(
+                StepKind::Start,
+                "start",
+                "/status/start",
+                Effect::None,
+                vec![Expect::Power(Power::Running)],
+            ),
+            Power::Stopped => {
+                let expect = vec![Expect::Power(Power::Stopped)];
+                let mut step =
+                    self.action(StepKind::Shutdown, "shut down", "/status/shutdown", Effect::Downtime, expect);
+                if let Some(seconds) = timeout {
+                    step.call.params.insert("timeout".to_owned(), Template::text(seconds.to_string()));
+                }
+                step
+            }
+        }
+    }
+
+    /// Puts the guest into a pool.
+    pub fn pool(&self, pool: &str) -> Step {
+        let params = BTreeMap::from([
+            ("poolid".to_owned(), Template::text(pool)),
+            ("vms".to_owned(), self.vmid.clone()),
+            ("allow-move".to_owned(), Template::text("1")),
+        ]);
+        Step {
+            kind: StepKind::Pool,
+            words: format!("put into pool {pool}"),
+            call: Call { method: Method::Put, path: Template::text("/pools"), params },
+            effect: Effect::None,
+            expect: vec![Expect::Pool(pool.to_owned())],
+        }
+    }
+}
+
+/// Versions of secrets that a guest should have been given, by option.
+pub fn secret_versions(guest: &DesiredGuest) -> BTreeMap<String, u32> {
+    let version = |(name, option): (&String, &crate::desired::DesiredOption)| match &option.value {
+        OptionValue::Secret(reference) => Some((name.clone(), reference.version?)),
+        _ => None,
+    };
+    guest.options.iter().filter_map(version).collect()
+}
+
+/// A field that no option stands behind.
+pub fn plain_field(
+    name: &str,
+    before: Option<String>,
+    after: Option<String>,
+    effect: Effect,
+    guest: &DesiredGuest,
+) -> FieldChange {
+    FieldChange {
+        name: name.to_owned(),
+        before,
+        after,
+        effect,
+        place: Some(guest.place.clone()),
+        layer: None,
+        blocked: None,
+    }
+}
+
+/// People's own text of a description, as the manifest wants it or as it is.
+pub fn wanted_text(guest: &DesiredGuest, live: &str) -> String {
+    match guest.options.get("description").map(|option| &option.value) {
+        _ if options::is_ignored(&guest.ignore, "description") => mark::strip(live),
+        Some(OptionValue::Text(text)) => text.clone(),
+        Some(OptionValue::Absent) => String::new(),
+        _ => mark::strip(live),
+    }
+}
+
+/// Plans the changes of a guest that is ours, or that is adopted.
+pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mark: Option<&Mark>) -> Change {
+    let address = cluster.address(guest, Some(live.vmid));
+    let mut change = cluster.change(address, guest);
+    change.node = Some(live.node.clone());
+    let config = match &live.config {
+        Read::Known(config) => config,
+        Read::Absent => return cluster.unread(change, "its configuration was not read"),
+        Read::Unread(why) => return cluster.unread(change, why),
+    };
+    let guest = &defaults::fill(guest, cluster.desired, config);
+    let power = match &live.power {
+        Read::Known(power) => *power,
+        Read::Absent => return cluster.unread(change, "its power state was not read"),
+        Read::Unread(why) => return cluster.unread(change, why),
+    };
+    change.base = Base { exists: true, lock: live.lock.clone(), mark: mark.map(Mark::line), ..Base::default() };
+    if let Some(reason) = cluster.locked(live) {
+        change.state = if reason.code == ReasonCode::TaskRunning { State::Waiting } else { State::Blocked };
+        change.class = Some(Class::Unknown);
+        change.reason = Some(reason);
+        return change;
+    }
+    let running = power == Power::Running;
+    let detach = cluster.accepted_detach(&change.address);
+    let seen = Seen {
+        config,
+        running,
+        foretold: false,
+        accepted_detach: &detach,
+        version: &cluster.live.version,
+        address: change.address.to_string(),
+    };
+    let recorded = mark.map(|mark| mark.secrets.clone()).unwrap_or_default();
+    let mut found = options::compare(guest, &seen, &recorded);
+    block_what_the_node_lacks(cluster, guest, live, config, &mut found);
+    let (mut fields, mut writes) = (Vec::new(), Vec::new());
+
+    let name_option = match guest.kind {
+        GuestKind::Qemu => "name",
+        GuestKind::Lxc => "hostname",
+    };
+    let set = |option: &str, value: &str| Write::Set {
+        option: option.to_owned(),
+        value: Template::text(value),
+        expect: value.to_owned(),
+        allocates: false,
+        effect: Effect::None,
+    };
+    let live_name = config.effective(name_option).unwrap_or_default();
+    if live_name != guest.name {
+        fields.push(plain_field("name", Some(live_name.to_owned()), Some(guest.name.clone()), Effect::None, guest));
+        writes.push(set(name_option, &guest.name));
+    }
+    let live_tags = config.effective("tags").map(parse_tags).unwrap_or_default();
+    let tags = options::wanted_tags(guest, cluster.fleet, &live_tags);
+    if tags != live_tags {
+        let show = |tags: &BTreeSet<String>| Some(print_tags(tags)).filter(|text| !text.is_empty());
+        let mut field = plain_field("tags", show(&live_tags), show(&tags), Effect::None, guest);
+        if let Some(option) = guest.options.get("tags") {
+            field.place = Some(option.place.clone());
+            field.layer = Some(option.layer.clone());
+        }
+        fields.push(field);
+        writes.push(set("tags", &print_tags(&tags)));
+    }
+    let mut versions = recorded.clone();
+    let wanted_versions = secret_versions(guest);
+    let written: Vec<&str> = found.writes.iter().map(Write::option).collect();
+    versions.retain(|option, _| wanted_versions.contains_key(option));
+    versions.extend(wanted_versions.into_iter().filter(|(option, _)| written.contains(&option.as_str())));
+    let new_mark = cluster.mark(guest, live.vmid, versions);
+    let live_text = config.effective("description").unwrap_or_default();
+    let text = wanted_text(guest, live_text);
+    let kept = text.trim_end() == mark::strip(live_text);
+    let description = mark::exchange(live_text, &new_mark.line())
+        .filter(|_| kept)
+        .unwrap_or_else(|| mark::embed(&text, &new_mark.line()));
+    let writes_description = !same_value(guest.kind, "description", &description, live_text);
+    if writes_description {
+        let before = Some(mark::strip(live_text)).filter(|text| !text.is_empty());
+        if before.as_deref().unwrap_or_default() != text {
+            let after = Some(text.clone()).filter(|text| !text.is_empty());
+            let mut field = plain_field("description", before, after, Effect::None, guest);
+            if let Some(option) = guest.options.get("description") {
+                field.place = Some(option.place.clone());
+                field.layer = Some(option.layer.clone());
+            }
+            fields.push(field);
+        }
+        if mark.is_none() {
+            fields.push(plain_field("owner", None, Some(format!("fleet {}", cluster.fleet)), Effect::None, guest));
+        }
+        // Nothing is written that no field tells of: here the line alone is brought up to date.
+        let is_told = |field: &FieldChange| matches!(field.name.as_str(), "description" | "owner");
+        if let Some(mark) = mark.filter(|_| !fields.iter().any(is_told) && found.writes.is_empty()) {
+            fields.push(plain_field("owner", Some(mark.words()), Some(new_mark.words()), Effect::None, guest));
+        }
+        writes.push(set("description", &description));
+    }
+    fields.append(&mut found.fields);
+    writes.append(&mut found.writes);
+    change.pending = found.pending;
+    change.unlisted = found.unlisted;
+    change.notes.append(&mut found.notes);
+
+    let target = Target { kind: guest.kind, vmid: Template::text(live.vmid.to_string()), running };
+    let writes_any = !writes.is_empty();
+    let mut steps = target.steps(writes);
+    if let Some(pool) = guest.pool.as_ref().filter(|pool| live.pool.as_ref() != Some(*pool)) {
+        let mut field = plain_field("pool", live.pool.clone(), Some(pool.clone()), Effect::None, guest);
+        field.blocked = cluster.missing_pool(pool);
+        if field.blocked.is_none() {
+            steps.push(target.pool(pool));
+        }
+        fields.push(field);
+    }
+    if !guest.nodes.is_empty() && !guest.nodes.contains(&live.node) {
+        let mut field =
+            plain_field("node", Some(live.node.clone()), Some(guest.nodes.join(" or ")), Effect::Migration, guest);
+        field.blocked = Some(Reason {
+            code: ReasonCode::Unsupported,
+            words: "moving a guest to another node is not supported by this version".to_owned(),
+            hint: Some(format!("move it by hand, or add {} to its `node` list", live.node)),
+        });
+        fields.push(field);
+    }
+    let needs_reboot = running && fields.iter().any(|field| field.effect == Effect::Reboot && field.blocked.is_none());
+    let waits = running && !change.pending.is_empty();
+    if (needs_reboot || waits) && guest.reboot && guest.state != Some(Power::Stopped) {
+        let mut reboot = target.action(
+            StepKind::Reboot,
+            "reboot, so that pending changes take hold",
+            "/status/reboot",
+            Effect::Downtime,
+            vec![Expect::Power(Power::Running), Expect::NothingPending],
+        );
+        if let Some(seconds) = guest.shutdown_timeout {
+            reboot.call.params.insert("timeout".to_owned(), Template::text(seconds.to_string()));
+        }
+        steps.push(reboot);
+        change.pending.clear();
+    }
+    if let Some(wanted) = guest.state.filter(|wanted| *wanted != power && !live.template) {
+        let show = |power: Power| Some(if power == Power::Running { "running" } else { "stopped" }.to_owned());
+        let effect = if wanted == Power::Stopped { Effect::Downtime } else { Effect::None };
+        fields.push(plain_field("state", show(power), show(wanted), effect, guest));
+        steps.push(target.power(wanted, guest.shutdown_timeout));
+    }
+    if guest.template != live.template {
+        let show = |template: bool| Some(if template { "yes" } else { "no" }.to_owned());
+        let mut field = plain_field("template", show(live.template), show(guest.template), Effect::None, guest);
+        if live.template {
+            field.blocked = Some(Reason {
+                code: ReasonCode::NotInPlace,
+                words: "a template does not become a guest again".to_owned(),
+                hint: Some("write `template: true`, or make a clone of it under another name".to_owned()),
+            });
+        } else if running {
+            field.blocked = Some(Reason {
+                code: ReasonCode::NotInPlace,
+                words: "a guest that runs cannot become a template".to_owned(),
+                hint: Some("shut it down first".to_owned()),
+            });
+        } else {
+            steps.push(target.action(
+                StepKind::Template,
+                "make it a template",
+                "/template",
+                Effect::None,
+                vec![Expect::Template],
+            ));
+        }
+        fields.push(field);
+    }
+
+    change.base.power = (!steps.is_empty()).then_some(power);
+    let mut compared: BTreeSet<&str> =
+        guest.options.keys().map(String::as_str).filter(|name| *name != "ostemplate").collect();
+    compared.extend(["tags", name_option]);
+    if writes_any {
+        // Written options that the manifest does not list (removed ones) count too.
+        compared.extend(steps.iter().flat_map(|step| &step.expect).filter_map(Expect::option));
+    }
+    if !writes_description {
+        compared.remove("description");
+    }
+    for name in compared {
+        change.base.current.insert(name.to_owned(), config.current.get(name).cloned());
+        if let Some(pending) = config.pending.get(name) {
+            change.base.pending.insert(name.to_owned(), pending.clone());
+        }
+    }
+    change.action = match mark {
+        None => Action::Adopt,
+        Some(_) if steps.is_empty() && fields.is_empty() => Action::None,
+        Some(_) => Action::Update,
+    };
+    change.class = match (&change.action, change.pending.is_empty()) {
+        (Action::None, true) => None,
+        (Action::None, false) => Some(Class::Pending),
+        _ => Some(Class::Changed),
+    };
+    let changes_anything = !fields.is_empty() || !steps.is_empty();
+    if let Some(reason) = cluster.may_change(live.vmid).filter(|_| changes_anything) {
+        steps.clear();
+        change.reason = Some(reason);
+        change.state = State::Blocked;
+    } else if steps.is_empty()
+        && let Some(blocked) = fields.iter().find_map(|field| field.blocked.clone())
+    {
+        change.reason = Some(blocked);
+        change.state = State::Blocked;
+    }
+    change.fields = fields;
+    change.steps = steps;
+    change
+}
+
+/// A device that comes, or goes to another bridge, needs a storage or bridge that the guest's node has.
+///
+/// What is there already is not asked about: it works, whatever the storage takes nowadays.
+fn block_what_the_node_lacks(
+    cluster: &Cluster<'_>,
+    guest: &DesiredGuest,
+    live: &LiveGuest,
+    config: &LiveConfig,
+    found: &mut Differences,
+) {
+    let fields = &mut found.fields;
+    found.writes.retain(|write| {
+        let Write::Set { option, .. } = write else { return true };
+        let Some(listed) = guest.options.get(option) else { return true };
+        let own = |field: &&mut FieldChange| field.name.split('.').next() == Some(option.as_str());
+        let comes = !config.current.contains_key(option);
+        let moves = |name: &str| matches!(name.split_once('.'), Some((_, "bridge" | "file" | "volume")));
+        if !comes && !fields.iter().any(|field| field.name.split('.').next() == Some(option) && moves(&field.name)) {
+            return true;
+        }
+        let needs = Needs::of_option(guest.kind, option, &listed.value);
+        let Some(reason) = needs.missing_on(&live.node, cluster.live) else { return true };
+        fields.iter_mut().filter(own).for_each(|field| field.blocked = Some(reason.clone()));
+        false
+    });
+}
+
+/// Plans letting a guest go: the mark and the tag are removed, nothing else.
+pub fn release(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mark: &Mark) -> Change {
+    let mut change = cluster.change(cluster.address(guest, Some(live.vmid)), guest);
+    change.node = Some(live.node.clone());
+    let Read::Known(config) = &live.config else {
+        return cluster.unread(change, "its configuration was not read");
+    };
+    change.base = Base { exists: true, lock: live.lock.clone(), mark: Some(mark.line()), ..Base::default() };
+    if let Some(reason) = cluster.locked(live).or_else(|| cluster.may_change(live.vmid)) {
+        change.state = if reason.code == ReasonCode::TaskRunning { State::Waiting } else { State::Blocked };
+        change.reason = Some(reason);
+        return change;
+    }
+    let text = mark::strip(config.effective("description").unwrap_or_default());
+    let mut tags = config.effective("tags").map(parse_tags).unwrap_or_default();
+    tags.remove(&mark::fleet_tag(cluster.fleet));
+    let write = |option: &str, value: String| {
+        if value.is_empty() {
+            return Write::Delete { option: option.to_owned(), effect: Effect::None };
+        }
+        let expect = value.clone();
+        Write::Set {
+            option: option.to_owned(),
+            value: Template::text(value),
+            expect,
+            allocates: false,
+            effect: Effect::None,
+        }
+    };
+    let target = Target { kind: guest.kind, vmid: Template::text(live.vmid.to_string()), running: false };
+    for option in ["description", "tags"] {
+        change.base.current.insert(option.to_owned(), config.current.get(option).cloned());
+    }
+    change.steps = target.steps(vec![write("description", text), write("tags", print_tags(&tags))]);
+    change.fields = vec![plain_field("owner", Some(format!("fleet {}", cluster.fleet)), None, Effect::None, guest)];
+    change.action = Action::Release;
+    change.class = Some(Class::Changed);
+    change
+}
+
+impl Cluster<'_> {
+    /// The address of a manifest guest here.
+    pub fn address(&self, guest: &DesiredGuest, vmid: Option<Vmid>) -> Address {
+        Address { cluster: self.name.to_owned(), kind: guest.kind, name: guest.name.clone(), vmid }
+    }
+
+    /// A change of this guest that does nothing yet.
+    pub fn change(&self, address: Address, guest: &DesiredGuest) -> Change {
+        Change {
+            address,
+            action: Action::None,
+            state: State::Ready,
+            reason: None,
+            class: None,
+            node: None,
+            place: Some(guest.place.clone()),
+            routing: Some(guest.routing),
+            fields: Vec::new(),
+            steps: Vec::new(),
+            base: Base::default(),
+            unlisted: BTreeMap::new(),
+            pending: Vec::new(),
+            destroys: Vec::new(),
+            notes: Vec::new(),
+            after: guest.depends_on.clone(),
+        }
+    }
+
+    /// The same as unknown: nothing is planned for what could not be read.
+    pub fn unread(&self, mut change: Change, why: &str) -> Change {
+        change.state = State::Unknown;
+        change.class = Some(Class::Unknown);
+        change.reason = Some(Reason { code: ReasonCode::Unread, words: why.to_owned(), hint: None });
+        change
+    }
+
+    /// The mark of a guest of ours.
+    pub fn mark(&self, guest: &DesiredGuest, vmid: Vmid, secrets: BTreeMap<String, u32>) -> Mark {
+        Mark {
+            cluster: self.name.to_owned(),
+            fleet: self.fleet.to_owned(),
+            scope: self.scope.to_owned(),
+            kind: guest.kind,
+            guest: guest.name.clone(),
+            vmid,
+            secrets,
+        }
+    }
+}
