@@ -1,5 +1,6 @@
 //! Declarative reconciler for fleets of Proxmox VE clusters, as a library.
 
+pub mod apply;
 pub mod client;
 pub mod clusters;
 pub mod desired;

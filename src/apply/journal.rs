@@ -1,0 +1,134 @@
+//! The journal: a line of JSON before each write and one after. Evidence for people; nothing is decided by it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::plan::Address;
+use crate::pve::http::Method;
+
+/// Where journal lines go. Clones write to the same place.
+#[derive(Clone, Default)]
+pub struct Journal(Option<Arc<Mutex<Box<dyn Write + Send>>>>);
+
+impl Journal {
+    /// A journal that writes here. Each line is flushed before the call it tells of is sent, so a writer that
+    /// must survive a crash of the machine syncs in its `flush`.
+    pub fn new(writer: impl Write + Send + 'static) -> Self {
+        Self(Some(Arc::new(Mutex::new(Box::new(writer)))))
+    }
+
+    /// No journal.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// Writes a line and flushes it.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says.
+    pub fn line(&self, entry: &Entry) -> std::io::Result<()> {
+        let Some(writer) = &self.0 else { return Ok(()) };
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.write_all(&line)?;
+        writer.flush()
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Journal" } else { "Journal(none)" })
+    }
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// When, in UTC.
+    pub at: String,
+    /// Before or after the write.
+    pub moment: Moment,
+    /// The plan that is applied.
+    pub plan_id: String,
+    /// Which guest.
+    pub guest: Address,
+    /// The step's number, from 1.
+    pub step: usize,
+    /// What it does.
+    pub words: String,
+    /// The call, with secrets out.
+    pub call: CallRecord,
+    /// Proxmox's task, once it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upid: Option<String>,
+    /// What came of it; before the write nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+}
+
+/// Before or after the write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Moment {
+    /// About to be sent.
+    Before,
+    /// Proxmox took it, and works on it.
+    Task,
+    /// Ended.
+    After,
+}
+
+/// A call as it was sent, with names in place of secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CallRecord {
+    /// How.
+    pub method: Method,
+    /// Where.
+    pub path: String,
+    /// Parameters by name.
+    pub params: BTreeMap<String, String>,
+}
+
+/// This moment as journal lines have it.
+pub fn now() -> String {
+    timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_secs()))
+}
+
+/// Unix seconds as `2026-11-22T08:45:00Z`.
+fn timestamp(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Days since 1 March of the year 0, so that the leap day is the last of its year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_795_337_100, "2026-11-22T08:45:00Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+        ] {
+            assert_eq!(timestamp(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Carries out plans.
+//!
+//! [`run`] takes a [`Plan`](crate::plan::Plan) and a client for each cluster, and makes no call that the plan does not
+//! hold. Every guest is read just before its first write and compared with what the plan rests on; every step is
+//! checked by reading the guest again. What happens is told as [`Event`]s, and the [`Outcome`] is these folded.
+
+use std::time::Duration;
+
+pub mod events;
+mod fill;
+mod gate;
+mod guest;
+pub mod journal;
+mod meaning;
+pub mod outcome;
+mod recover;
+mod run;
+mod schedule;
+mod send;
+mod state;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use events::{Event, Events, Folding};
+pub use fill::SecretSource;
+pub use journal::Journal;
+pub use outcome::{GuestOutcome, GuestResult, OUTCOME_VERSION, Outcome};
+pub use run::run;
+
+/// How a run is carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Guests at once, in all clusters.
+    pub parallel: usize,
+    /// Guests at once in one cluster. Guest and storage locks give up after ten seconds at the server, so more than
+    /// its storage takes is slower, and fails.
+    pub parallel_per_cluster: usize,
+    /// Begin no other guest after one that failed.
+    pub stop_on_error: bool,
+    /// One step may take this long, its task and its repetitions included.
+    pub timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            parallel: 8,
+            parallel_per_cluster: 4,
+            stop_on_error: false,
+            // A full clone of a large disk takes its time.
+            timeout: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// What the person at the terminal wants of a run that goes on. It only ever rises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Cancel {
+    /// Nothing.
+    #[default]
+    No,
+    /// Send nothing new, and wait for what runs.
+    Finish,
+    /// Leave at once, and say what still runs.
+    Leave,
+}
