@@ -10,5 +10,6 @@ pub mod live;
 pub mod manifest;
 pub mod plan;
 pub mod pve;
+pub mod report;
 pub mod secret;
 pub mod sim;
