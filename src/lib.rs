@@ -8,6 +8,7 @@ pub mod diagnostics;
 pub mod gather;
 pub mod live;
 pub mod manifest;
+pub mod ops;
 pub mod plan;
 pub mod pve;
 pub mod report;

@@ -1,0 +1,11 @@
+//! The use cases, as a program that embeds this library calls them.
+//!
+//! Clients come from outside, so the same code runs against real clusters, simulated ones and recordings.
+
+mod exit;
+mod join;
+mod read;
+
+pub use exit::{drift_exit, plan_exit};
+pub use join::{running_creations, wait_for};
+pub use read::{Readers, read};

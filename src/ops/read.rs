@@ -1,0 +1,66 @@
+//! Reads the clusters that a fleet needs, all at once; one that is down costs only its own time-out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::client::Reader;
+use crate::desired::Desired;
+use crate::gather::{self, Wanted};
+use crate::live::{Live, Read};
+use crate::plan::mark::fleet_tag;
+
+/// For each cluster a client that can read, or why there is none.
+pub type Readers = BTreeMap<String, Result<Arc<dyn Reader>, String>>;
+
+/// Reads every cluster of the fleet, or only those named.
+pub async fn read(desired: &Desired, readers: &Readers, only: &[String]) -> Live {
+    let mut live = Live::default();
+    let mut running = JoinSet::new();
+    for name in desired.clusters.keys().filter(|name| only.is_empty() || only.contains(name)) {
+        // Replaced when the reading ends.
+        live.clusters.insert(name.clone(), Read::Unread("reading it ended early".to_owned()));
+        match readers.get(name) {
+            Some(Ok(reader)) => {
+                let (name, reader, wanted) = (name.clone(), Arc::clone(reader), wanted(desired, name));
+                running.spawn(async move { (name, gather::cluster(reader.as_ref(), &wanted).await) });
+            }
+            Some(Err(why)) => {
+                live.clusters.insert(name.clone(), Read::Unread(why.clone()));
+            }
+            None => {
+                live.clusters.insert(name.clone(), Read::Unread("it is not configured".to_owned()));
+            }
+        }
+    }
+    while let Some(ended) = running.join_next().await {
+        if let Ok((name, cluster)) = ended {
+            live.clusters.insert(name, cluster);
+        }
+    }
+    live
+}
+
+/// What matters of a cluster to this fleet.
+///
+/// Names of the whole fleet count, so that a guest which lives in another cluster than it is routed to is found.
+fn wanted(desired: &Desired, cluster: &str) -> Wanted {
+    let mut names = BTreeSet::new();
+    let mut vmids = BTreeSet::new();
+    for guest in desired.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.guests) {
+        names.insert(guest.name.clone());
+        vmids.extend(guest.vmid);
+        if let Some(source) = &guest.clone {
+            match source.from.parse() {
+                Ok(vmid) => {
+                    vmids.insert(vmid);
+                }
+                Err(()) => {
+                    names.insert(source.from.clone());
+                }
+            }
+        }
+    }
+    Wanted { fleet_tag: fleet_tag(&desired.fleet), vmids, names, preflight: true }
+}
