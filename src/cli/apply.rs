@@ -1,0 +1,266 @@
+//! `apply`: plan, approval, run, outcome.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::watch;
+
+use super::arguments::{ApplyCommand, Selection};
+use super::environment::{self, EnvironmentSecrets};
+use super::failure::Failure;
+use super::inputs;
+use super::output::{self, Format};
+use super::plan::{Envelope, check_outputs, clients, plan_options, readers};
+use super::progress::Progress;
+use super::terminal::Terminal;
+use crate::apply::{self, Cancel, Journal};
+use crate::client::{ClusterClient, MultiClusterClient};
+use crate::clusters::Variables;
+use crate::ops;
+use crate::plan::{self, FORMAT_VERSION, Plan};
+use crate::report::{outcome_text, plan_text};
+
+/// How often a plan is made again because guests were still being made.
+const JOINS: usize = 20;
+
+/// `apply`.
+///
+/// # Errors
+///
+/// Wrong input, or approval that is missing.
+pub async fn apply(command: &ApplyCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
+    check_outputs(&command.document.output)?;
+    match (&command.plan, &command.path) {
+        (Some(file), _) => saved(command, file, env_files, terminal).await,
+        (None, Some(path)) => manifest(command, path, env_files, terminal).await,
+        (None, None) => Err(Failure::Usage("name a manifest, or a plan with --plan".to_owned())),
+    }
+}
+
+async fn manifest(
+    command: &ApplyCommand,
+    path: &Path,
+    env_files: &[PathBuf],
+    terminal: &Terminal,
+) -> Result<u8, Failure> {
+    let inputs = inputs::load(path, env_files, false)?;
+    inputs.warn(terminal);
+    let multi = clients(&inputs);
+    let clients = usable(&multi);
+    let options = plan_options(&command.selection, inputs.partial);
+    let mut live = ops::read(&inputs.desired, &readers(&multi), &options.clusters).await;
+    for _ in 0..JOINS {
+        let creations = ops::running_creations(&live);
+        if creations.is_empty() {
+            break;
+        }
+        let tasks: usize = creations.values().map(Vec::len).sum();
+        terminal
+            .note(&format!("waiting for {tasks} creations and clones that an earlier run, or somebody else, began"));
+        ops::wait_for(&creations, &clients).await;
+        live = ops::read(&inputs.desired, &readers(&multi), &options.clusters).await;
+    }
+    let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;
+    if let Some(wanted) = &command.plan_id
+        && *wanted != plan.plan_id
+    {
+        terminal.say(&plan_text::plan(&plan, terminal.err));
+        terminal.say(&format!("\nStale: the plan is {} now, not {wanted}. Nothing was sent.\n", plan.plan_id));
+        return Ok(4);
+    }
+    if !plan.is_empty() && command.plan_id.is_none() {
+        if !command.auto_approve || !terminal.quiet {
+            terminal.say(&plan_text::plan(&plan, terminal.err));
+            terminal.say("\n");
+        }
+        if !command.auto_approve {
+            if !terminal.can_ask() {
+                let words =
+                    "nothing was sent: there is no terminal to ask on; approve with --auto-approve or --plan-id";
+                return Err(Failure::Usage(words.to_owned()));
+            }
+            if !terminal.ask("Apply this plan? Only `yes` is yes:") {
+                terminal.say("Nothing was sent.\n");
+                return Ok(1);
+            }
+        }
+    } else if plan.is_empty() {
+        terminal.note(plan_text::plan(&plan, terminal.err).trim_end());
+    }
+    let again = format!("pvefleet apply {}{}", path.display(), flags(&command.selection));
+    run(command, &plan, &clients, inputs.variables, &again, terminal).await
+}
+
+/// Carries out a plan that was saved and reviewed.
+async fn saved(command: &ApplyCommand, file: &Path, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
+    let shown = file.display();
+    let text =
+        std::fs::read_to_string(file).map_err(|error| Failure::Usage(format!("{shown} cannot be read: {error}")))?;
+    let envelope: Envelope = read_envelope(&text).map_err(|words| Failure::Usage(format!("{shown} {words}")))?;
+    let plan = envelope.plan;
+    if !plan.is_genuine() {
+        let words = format!("{shown} was changed after it was made: its ids do not fit what it holds; plan again");
+        return Err(Failure::Usage(words));
+    }
+    let variables = environment::variables(env_files).map_err(|error| Failure::Usage(format!("{error:#}")))?;
+    let registry = environment::registry(&variables).map_err(Failure::problems)?;
+    let multi = MultiClusterClient::connect(&registry, environment::ca_file);
+    let clients = usable(&multi);
+    for (name, part) in plan.clusters.iter().filter(|(_, part)| part.changes.iter().any(plan::Change::has_steps)) {
+        let Some(client) = clients.get(name) else {
+            return Err(Failure::Usage(format!("the plan is for cluster {name}, which is not configured here")));
+        };
+        let identity = crate::gather::identity(client).await;
+        if let Some(found) = identity.known().filter(|found| Some(*found) != part.identity.as_ref()) {
+            let nodes = found.nodes.join(", ");
+            let words = format!(
+                "cluster {name} is not the one that the plan was made for (its nodes are {nodes}); nothing was sent"
+            );
+            return Err(Failure::Usage(words));
+        }
+    }
+    let again = format!("pvefleet apply --plan {shown}");
+    run(command, &plan, &clients, variables, &again, terminal).await
+}
+
+/// The options of a selection as they were typed.
+fn flags(selection: &Selection) -> String {
+    let mut text = String::new();
+    if selection.prune {
+        text.push_str(" --prune");
+    }
+    let repeated = [("cluster", &selection.cluster), ("target", &selection.target)];
+    for (name, values) in repeated {
+        values.iter().for_each(|value| text.push_str(&format!(" --{name} {value}")));
+    }
+    selection.accept.iter().for_each(|accept| text.push_str(&format!(" --accept {accept}")));
+    text
+}
+
+fn read_envelope(text: &str) -> Result<Envelope, String> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
+    let version = value.pointer("/plan/format_version").and_then(serde_json::Value::as_str);
+    let version = version.ok_or("is not a saved plan; make one with `pvefleet plan PATH -o json=FILE`")?;
+    let major = |version: &str| version.split('.').next().map(str::to_owned);
+    if major(version) != major(FORMAT_VERSION) {
+        return Err(format!("has format {version}; this version reads {FORMAT_VERSION}; plan again"));
+    }
+    serde_json::from_value(value).map_err(|error| format!("cannot be read as a plan: {error}"))
+}
+
+/// The clients that could be set up.
+fn usable(multi: &MultiClusterClient) -> BTreeMap<String, ClusterClient> {
+    multi.names().filter_map(|name| Some((name.to_owned(), multi.get(name).ok()?.clone()))).collect()
+}
+
+async fn run(
+    command: &ApplyCommand,
+    plan: &Plan,
+    clients: &BTreeMap<String, ClusterClient>,
+    variables: Variables,
+    again: &str,
+    terminal: &Terminal,
+) -> Result<u8, Failure> {
+    let journal =
+        if plan.is_empty() { Journal::none() } else { open_journal(command.journal.as_deref(), plan, terminal)? };
+    let options = apply::Options {
+        parallel: usize::from(command.parallel),
+        stop_on_error: command.stop_on_error,
+        timeout: Duration::from_secs(command.timeout),
+        ..apply::Options::default()
+    };
+    let secrets = EnvironmentSecrets::new(variables);
+    let progress = Arc::new(Progress::new(terminal.quiet));
+    let (cancel, cancelled) = watch::channel(Cancel::No);
+    let listener = tokio::spawn(listen(cancel, Arc::clone(&progress)));
+    let outcome = apply::run(plan, clients, &secrets, &options, &journal, progress.as_ref(), cancelled).await;
+    listener.abort();
+    progress.finish();
+    let written = output::write(&command.document.output, |format, to_screen| match format {
+        Format::Json => Ok(serde_json::to_string_pretty(&outcome)?),
+        Format::Text => {
+            Ok(outcome_text::outcome(&outcome, again, if to_screen { terminal.out } else { terminal.file() }))
+        }
+    });
+    if let Err(error) = written {
+        // What happened must be told, and the exit code tells of it and not of the file.
+        terminal.say(&outcome_text::outcome(&outcome, again, terminal.err));
+        terminal.say(&format!("error: {error:#}\n"));
+    }
+    Ok(outcome.exit_code(plan))
+}
+
+/// Ctrl-C or SIGTERM once: nothing new is sent, what runs is waited for. Twice: leave.
+async fn listen(cancel: watch::Sender<Cancel>, progress: Arc<Progress>) {
+    let mut wanted = Cancel::No;
+    loop {
+        if interrupted().await.is_err() {
+            return;
+        }
+        wanted = if wanted == Cancel::No { Cancel::Finish } else { Cancel::Leave };
+        let words = match wanted {
+            Cancel::Leave => "leaving at once; the tasks that run go on in Proxmox",
+            _ => "stopping: nothing new is sent, what runs is waited for (once more to leave at once)",
+        };
+        progress.say(words);
+        if cancel.send(wanted).is_err() {
+            return;
+        }
+    }
+}
+
+async fn interrupted() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            result = tokio::signal::ctrl_c() => result,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// A file whose lines are on disk before the call that they tell of is sent.
+struct Synced(std::fs::File);
+
+impl Write for Synced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+/// The journal that was asked for; else one in the state folder, where that can be.
+fn open_journal(named: Option<&Path>, plan: &Plan, terminal: &Terminal) -> Result<Journal, Failure> {
+    if let Some(path) = named {
+        let file = output::append_private(path);
+        let file = file.with_context(|| format!("the journal {} cannot be written", path.display()))?;
+        return Ok(Journal::new(Synced(file)));
+    }
+    let Some(folder) = environment::state_folder() else {
+        return Ok(Journal::none());
+    };
+    let stamp = crate::apply::journal::now().replace(':', "");
+    let short = plan.plan_id.get(..8).unwrap_or(&plan.plan_id);
+    // The process id tells two runs of one second apart.
+    let path = folder.join(format!("{stamp}-{short}-{}.jsonl", std::process::id()));
+    match std::fs::create_dir_all(&folder).and_then(|()| output::private_file(&path)) {
+        Ok(file) => {
+            terminal.note(&format!("journal: {}", path.display()));
+            Ok(Journal::new(Synced(file)))
+        }
+        Err(error) => {
+            terminal.note(&format!("warning: no journal is kept: {} cannot be written: {error}", path.display()));
+            Ok(Journal::none())
+        }
+    }
+}

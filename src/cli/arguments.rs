@@ -1,0 +1,325 @@
+//! The arguments as typed.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::output::Output;
+use crate::plan::Acceptance;
+
+/// Declarative reconciler for fleets of Proxmox VE clusters.
+///
+/// A manifest in YAML lists the VMs and containers wanted in each of several clusters. `plan` shows what would change,
+/// `apply` does exactly that, `drift` tells a scheduled job whether reality still agrees. There is no state file:
+/// what must be remembered is written on the guests.
+///
+/// New here? `pvefleet demo` shows everything against simulated clusters, in a few seconds.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pvefleet",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Read cluster settings from this file instead of `.env` in the current folder; may be repeated.
+    ///
+    /// What the environment sets wins over any file, and an earlier file over a later one.
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Global options")]
+    pub env_file: Vec<PathBuf>,
+    /// When to use colours.
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto", help_heading = "Global options")]
+    pub color: ColorChoice,
+    /// Say less: no progress, no notes; errors and the document remain.
+    #[arg(short, long, global = true, help_heading = "Global options")]
+    pub quiet: bool,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a manifest without asking any cluster.
+    ///
+    /// Reads the manifest and the cluster settings, and reports every problem of every file at once, each with its
+    /// line and what to do. Exit code 0 when it can be planned with, 64 when not.
+    #[command(after_help = "Example:\n  pvefleet validate examples/homelab")]
+    Validate(Validate),
+    /// Show what would change. Sends nothing but reads.
+    ///
+    /// Reads the clusters that the manifest names, compares them with it, and prints the changes: what is made,
+    /// changed or destroyed, field by field, what each costs, and what stands in the way.
+    ///
+    /// Exit code: 0; 1 when something could not be read (the plan is still printed); 3 when a change is blocked; with
+    /// --detailed-exitcode 2 when there are changes; 64 when the input is wrong.
+    #[command(
+        after_help = "Examples:\n  pvefleet plan examples/homelab\n  pvefleet plan examples/homelab -o json=plan.json --detailed-exitcode"
+    )]
+    Plan(PlanCommand),
+    /// Make the clusters as the manifest says.
+    ///
+    /// Plans, shows the plan, asks, and carries it out: each guest's steps in order, several guests at once, every
+    /// guest read before and after each write. Run it again after any interruption: it goes on where it was.
+    ///
+    /// Exit code: 0 done or nothing to do; 1 an error, or you said no; 3 all that is left is blocked; 4 the plan is
+    /// stale (--plan-id); 5 something of the plan is not done; 6 applied, and differences are left; 64 the input is
+    /// wrong or approval is missing.
+    #[command(
+        after_help = "Examples:\n  pvefleet apply examples/homelab\n  pvefleet apply examples/homelab --auto-approve\n  pvefleet apply --plan plan.json"
+    )]
+    Apply(ApplyCommand),
+    /// Tell whether the clusters still are as the manifest says. Sends nothing but reads.
+    ///
+    /// The same comparison as `plan`, for a scheduled job.
+    ///
+    /// Exit code: 0 no drift; 1 something could not be read; 2 drift; 3 drift that a plan could not mend, because
+    /// something is blocked; 64 the input is wrong.
+    #[command(after_help = "Example:\n  pvefleet drift examples/homelab || notify-send 'the fleet has drifted'")]
+    Drift(DriftCommand),
+    /// Say what an option of a guest is, what it may be, and what a change of it costs.
+    ///
+    /// Proxmox's options by their own names, with or without index (`net`, `net0`, `net0.tag`), and pvefleet's own keys.
+    /// Without a name, all of them are listed.
+    #[command(
+        after_help = "Examples:\n  pvefleet explain vm\n  pvefleet explain vm scsi0\n  pvefleet explain container mp0.backup"
+    )]
+    Explain(ExplainCommand),
+    /// Look at the configured clusters.
+    #[command(subcommand)]
+    Clusters(Clusters),
+    /// Run simulated Proxmox VE clusters on this machine.
+    ///
+    /// Each answers like a real one, over HTTPS on a port of 127.0.0.1, until Ctrl-C. `production` has three nodes,
+    /// every other name one. All have a VM template `debian-12`, a container template, and guests of somebody else.
+    #[command(
+        after_help = "Example:\n  pvefleet sim --clusters production,staging,disaster-recovery --env-out .env\nthen, in another terminal in the same folder:\n  pvefleet plan examples/homelab"
+    )]
+    Sim(SimCommand),
+    /// See the whole way once, against three simulated clusters.
+    ///
+    /// Plans and applies an example, edits the clusters by hand, finds the drift and heals it. Every command shown is
+    /// run as shown. Takes a few seconds, needs no Proxmox, leaves nothing behind.
+    Demo(DemoCommand),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  pvefleet completions bash > /etc/bash_completion.d/pvefleet")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    #[command(after_help = "Example:\n  pvefleet man | man -l -")]
+    Man,
+}
+
+/// Where the manifest is, and where the document goes.
+#[derive(Debug, Args)]
+pub struct Document {
+    /// Write the document as text or json, to standard output or to FILE; may be repeated.
+    ///
+    /// A file is written whole or not at all, readable by you alone.
+    #[arg(short, long = "output", value_name = "FORMAT[=FILE]", default_value = "text")]
+    pub output: Vec<Output>,
+}
+
+/// What a run covers and what it may do.
+#[derive(Debug, Args)]
+pub struct Selection {
+    /// Delete guests that bear this fleet's mark and are not in the manifest, within the guards.
+    #[arg(long)]
+    pub prune: bool,
+    /// Accept one thing that is refused otherwise, as the refusal words it; may be repeated.
+    ///
+    /// KIND is delete (a guest), detach (a drive), adopt (a guest that is not ours) or reboot (beyond the guards).
+    #[arg(long, value_name = "KIND:CLUSTER/GUEST[/DRIVE]")]
+    pub accept: Vec<Acceptance>,
+    /// Only this cluster; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Vec<String>,
+    /// Only this guest, GUEST or CLUSTER/GUEST; may be repeated.
+    #[arg(long, value_name = "GUEST")]
+    pub target: Vec<String>,
+}
+
+/// `validate`.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// A manifest file, or a folder of them.
+    pub path: PathBuf,
+    /// Output.
+    #[command(flatten)]
+    pub document: Document,
+}
+
+/// `plan`.
+#[derive(Debug, Args)]
+pub struct PlanCommand {
+    /// A manifest file, or a folder of them.
+    pub path: PathBuf,
+    /// Selection.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Output.
+    #[command(flatten)]
+    pub document: Document,
+    /// Exit with 2 when there are changes.
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+/// `drift`.
+#[derive(Debug, Args)]
+pub struct DriftCommand {
+    /// A manifest file, or a folder of them.
+    pub path: PathBuf,
+    /// Only this cluster; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Vec<String>,
+    /// Only this guest, GUEST or CLUSTER/GUEST; may be repeated.
+    #[arg(long, value_name = "GUEST")]
+    pub target: Vec<String>,
+    /// Output.
+    #[command(flatten)]
+    pub document: Document,
+}
+
+/// `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyCommand {
+    /// A manifest file, or a folder of them.
+    #[arg(required_unless_present = "plan", conflicts_with = "plan")]
+    pub path: Option<PathBuf>,
+    /// Carry out this saved plan (`plan -o json=FILE`); it is the approval.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["prune", "accept", "cluster", "target", "plan_id", "auto_approve"])]
+    pub plan: Option<PathBuf>,
+    /// Go on only if planning gives this very plan; it is the approval.
+    #[arg(long, value_name = "ID")]
+    pub plan_id: Option<String>,
+    /// Selection.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Do not ask.
+    #[arg(long)]
+    pub auto_approve: bool,
+    /// Guests worked on at once, over all clusters.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallel: u16,
+    /// Begin nothing new after the first failure.
+    #[arg(long)]
+    pub stop_on_error: bool,
+    /// Give up waiting for one step after this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub timeout: u64,
+    /// Write a line of JSON before and after each call to this file; by default to one in the state folder.
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
+    /// Output.
+    #[command(flatten)]
+    pub document: Document,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainCommand {
+    /// The kind of guest.
+    pub kind: GuestWord,
+    /// An option or key, or one of an option's sub-keys.
+    pub option: Option<String>,
+    /// Output.
+    #[command(flatten)]
+    pub document: Document,
+}
+
+/// A kind of guest, as a person calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GuestWord {
+    /// A virtual machine.
+    #[value(aliases = ["vms", "qemu"])]
+    Vm,
+    /// A container.
+    #[value(aliases = ["containers", "ct", "lxc"])]
+    Container,
+}
+
+/// `clusters`.
+#[derive(Debug, Subcommand)]
+pub enum Clusters {
+    /// List the configured clusters, without asking them.
+    List {
+        /// Output.
+        #[command(flatten)]
+        document: Document,
+    },
+    /// Show the certificate that a cluster's server shows, and the line for `.env` that trusts it.
+    ///
+    /// Nothing is sent but the greeting. Compare the fingerprint with the one that Proxmox shows under System /
+    /// Certificates, on the node itself, before you trust it.
+    Trust {
+        /// The cluster.
+        name: String,
+    },
+    /// Ask each cluster who it is and whether it is well.
+    ///
+    /// Exit code 0 when all are online, 1 when one is not, 64 when the settings are wrong.
+    #[command(after_help = "Example:\n  pvefleet clusters check")]
+    Check {
+        /// Only this cluster; may be repeated.
+        #[arg(long, value_name = "NAME")]
+        cluster: Vec<String>,
+        /// Output.
+        #[command(flatten)]
+        document: Document,
+    },
+}
+
+/// `sim`.
+#[derive(Debug, Args)]
+pub struct SimCommand {
+    /// Names of the clusters, separated by commas.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "production,staging,disaster-recovery")]
+    pub clusters: Vec<String>,
+    /// Write settings for pvefleet to this file, and the certificate authority beside it.
+    #[arg(long, value_name = "FILE")]
+    pub env_out: Option<PathBuf>,
+    /// First port; each further cluster takes the next. By default the system chooses.
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Print each request as it is answered.
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub access_log: bool,
+    /// Seed of all chance: MAC addresses, uuids.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct DemoCommand {
+    /// Wait for Enter between the steps.
+    #[arg(long)]
+    pub pause: bool,
+    /// Leave the clusters running at the end, and say how to go on by hand.
+    #[arg(long)]
+    pub keep: bool,
+}

@@ -1,0 +1,62 @@
+//! How a command fails: with which exit code, and what is printed.
+
+use crate::diagnostics::Diagnostic;
+use crate::report::findings::{self, Sources};
+
+/// Exit code for input that is wrong.
+pub const USAGE: u8 = 64;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub enum Failure {
+    /// The input is wrong; every problem of it.
+    Input {
+        /// The problems.
+        problems: Vec<Diagnostic>,
+        /// The texts that they point into.
+        sources: Sources,
+    },
+    /// The input is wrong, in one sentence.
+    Usage(String),
+    /// Anything else, with its causes.
+    Error(anyhow::Error),
+}
+
+impl Failure {
+    /// Problems that point into no text that may be shown.
+    pub fn problems(problems: Vec<Diagnostic>) -> Self {
+        Self::Input { problems, sources: Sources::default() }
+    }
+
+    /// The exit code.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Input { .. } | Self::Usage(_) => USAGE,
+            Self::Error(_) => 1,
+        }
+    }
+
+    /// What is printed on standard error.
+    pub fn text(&self, color: bool, width: usize) -> String {
+        match self {
+            Self::Input { problems, sources } => {
+                let drawn = findings::text(problems, sources, color, width);
+                format!("{drawn}{}\n", findings::summary(problems))
+            }
+            Self::Usage(words) => format!("error: {words}\n"),
+            Self::Error(error) => {
+                let mut text = format!("error: {error}\n");
+                for cause in error.chain().skip(1) {
+                    text.push_str(&format!("  because: {cause}\n"));
+                }
+                text
+            }
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Error(error)
+    }
+}

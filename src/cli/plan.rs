@@ -1,0 +1,194 @@
+//! `validate`, `plan` and `drift`: commands that write nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::arguments::{DriftCommand, PlanCommand, Selection, Validate};
+use super::environment;
+use super::failure::Failure;
+use super::inputs::{self, Inputs};
+use super::output::{self, Format, Output};
+use super::terminal::Terminal;
+use crate::client::{ClusterClient, MultiClusterClient, ReadOnlyClient, Reader};
+use crate::ops::{self, Readers};
+use crate::plan::{self, Plan, PlanOptions};
+use crate::report::{findings, plan_text};
+
+/// A plan as a file: the document, and what is not part of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    /// Version of pvefleet that made it.
+    pub pvefleet: String,
+    /// When it was made, in UTC.
+    pub made_at: String,
+    /// The document.
+    pub plan: Plan,
+}
+
+impl Envelope {
+    /// Puts a plan into an envelope, now.
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            pvefleet: env!("CARGO_PKG_VERSION").to_owned(),
+            made_at: crate::apply::journal::now(),
+            plan: plan.clone(),
+        }
+    }
+}
+
+/// `validate`.
+///
+/// # Errors
+///
+/// Wrong input.
+pub fn validate(command: &Validate, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
+    check_outputs(&command.document.output)?;
+    let inputs = match inputs::load(&command.path, env_files, true) {
+        Ok(inputs) => inputs,
+        Err(Failure::Input { problems, sources })
+            if command.document.output.iter().any(|output| output.format == Format::Json) =>
+        {
+            output::write(&command.document.output, |format, to_screen| match format {
+                Format::Json => Ok(serde_json::to_string_pretty(&json!({"problems": problems}))?),
+                Format::Text => {
+                    let layout = if to_screen { terminal.out } else { terminal.file() };
+                    let drawn = findings::text(&problems, &sources, layout.color, layout.width);
+                    Ok(format!("{drawn}{}", findings::summary(&problems)))
+                }
+            })?;
+            return Ok(super::failure::USAGE);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let guests: BTreeMap<&str, usize> =
+        inputs.desired.clusters.iter().map(|(name, cluster)| (name.as_str(), cluster.guests.len())).collect();
+    output::write(&command.document.output, |format, to_screen| match format {
+        Format::Json => Ok(serde_json::to_string_pretty(&json!({
+            "fleet": inputs.desired.fleet,
+            "clusters": guests,
+            "problems": inputs.warnings,
+        }))?),
+        Format::Text => {
+            let layout = if to_screen { terminal.out } else { terminal.file() };
+            let drawn = findings::text(&inputs.warnings, &inputs.sources, layout.color, layout.width);
+            let listed: Vec<String> = guests.iter().map(|(name, number)| format!("{name} {number}")).collect();
+            let total: usize = guests.values().sum();
+            let counted = crate::report::style::count(total, "guest");
+            Ok(format!("{drawn}Fleet {}: {counted} ({}). No errors.", inputs.desired.fleet, listed.join(", ")))
+        }
+    })?;
+    Ok(0)
+}
+
+/// `plan`.
+///
+/// # Errors
+///
+/// Wrong input.
+pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
+    check_outputs(&command.document.output)?;
+    let inputs = inputs::load(&command.path, env_files, false)?;
+    inputs.warn(terminal);
+    warn_of_missing_secrets(&inputs, terminal);
+    let clients = clients(&inputs);
+    let options = plan_options(&command.selection, inputs.partial);
+    let live = ops::read(&inputs.desired, &readers(&clients), &options.clusters).await;
+    let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;
+    write_plan(&command.document.output, &plan, terminal)?;
+    if command.document.output.iter().all(|output| output.file.is_some()) {
+        terminal.note(&plan_text::summary(&plan));
+    }
+    Ok(ops::plan_exit(&plan, command.detailed_exitcode))
+}
+
+/// `drift`: the same document, from clients that have no method that writes.
+///
+/// # Errors
+///
+/// Wrong input.
+pub async fn drift(command: &DriftCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
+    check_outputs(&command.document.output)?;
+    let inputs = inputs::load(&command.path, env_files, false)?;
+    inputs.warn(terminal);
+    let clients = clients(&inputs);
+    let options = PlanOptions {
+        clusters: command.cluster.clone(),
+        targets: command.target.clone(),
+        partial: inputs.partial,
+        ..PlanOptions::default()
+    };
+    let live = ops::read(&inputs.desired, &readers(&clients), &options.clusters).await;
+    let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;
+    output::write(&command.document.output, |format, to_screen| match format {
+        Format::Json => Ok(serde_json::to_string_pretty(&Envelope::new(&plan))?),
+        Format::Text => {
+            let layout = if to_screen { terminal.out } else { terminal.file() };
+            Ok(plan_text::drift(&plan, layout))
+        }
+    })?;
+    Ok(ops::drift_exit(&plan))
+}
+
+/// Refuses two documents in one place, and files that cannot be written, before anything is read or sent.
+pub fn check_outputs(outputs: &[Output]) -> Result<(), Failure> {
+    output::check(outputs).and_then(|()| output::probe(outputs)).map_err(|error| Failure::Usage(format!("{error:#}")))
+}
+
+/// Writes a plan where it was asked for.
+pub fn write_plan(outputs: &[Output], plan: &Plan, terminal: &Terminal) -> Result<()> {
+    output::write(outputs, |format, to_screen| match format {
+        Format::Json => Ok(serde_json::to_string_pretty(&Envelope::new(plan))?),
+        Format::Text => Ok(plan_text::plan(plan, if to_screen { terminal.out } else { terminal.file() })),
+    })
+}
+
+/// A client for each configured cluster.
+pub fn clients(inputs: &Inputs) -> MultiClusterClient {
+    MultiClusterClient::connect(&inputs.registry, environment::ca_file)
+}
+
+/// The same, able only to read.
+pub fn readers(clients: &MultiClusterClient) -> Readers {
+    let reader = |client: &ClusterClient| Arc::new(ReadOnlyClient::from(client.clone())) as Arc<dyn Reader>;
+    clients
+        .names()
+        .map(|name| (name.to_owned(), clients.get(name).map(reader).map_err(|error| error.to_string())))
+        .collect()
+}
+
+/// The options of a run as the planner takes them.
+pub fn plan_options(selection: &Selection, partial: bool) -> PlanOptions {
+    PlanOptions {
+        prune: selection.prune,
+        accept: selection.accept.clone(),
+        clusters: selection.cluster.clone(),
+        targets: selection.target.clone(),
+        partial,
+    }
+}
+
+/// A secret that is not set is no error before apply.
+fn warn_of_missing_secrets(inputs: &Inputs, terminal: &Terminal) {
+    let secrets = environment::EnvironmentSecrets::new(inputs.variables.clone());
+    let guests = inputs.desired.clusters.values().flat_map(|cluster| &cluster.guests);
+    let mut missing: Vec<&str> = guests
+        .flat_map(|guest| guest.options.values())
+        .filter_map(|option| match &option.value {
+            crate::desired::OptionValue::Secret(reference) => Some(reference.env.as_str()),
+            _ => None,
+        })
+        .filter(|name| !secrets.has(name))
+        .collect();
+    missing.sort_unstable();
+    missing.dedup();
+    if !missing.is_empty() {
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        terminal.note(&format!("warning: apply will need {}, which {verb} not set here", missing.join(", ")));
+    }
+}
