@@ -29,6 +29,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("description", "One line.", "Two\nlines: ü, 100 %"),
     ("efidisk0", "local-lvm:1,efitype=4m,pre-enrolled-keys=1", ""),
     ("features", "nesting=1", "nesting=0"),
+    ("hostpci[n]", "mapping=gpu", "mapping=gpu,rombar=0"),
     ("hotplug", "disk,network", "disk"),
     ("ide[n]", "local-lvm:1", "local-lvm:1,backup=0"),
     ("ipconfig[n]", "ip=10.0.0.2/24,gw=10.0.0.1", "ip=dhcp,ip6=auto"),
@@ -55,6 +56,7 @@ const SAMPLES: &[(&str, &str, &str)] = &[
     ("usb[n]", "spice", "spice,usb3=1"),
     ("vga", "std", "virtio,memory=32"),
     ("virtio[n]", "local-lvm:1", "local-lvm:1,backup=0"),
+    ("virtiofs[n]", "dirid=share", "dirid=share,cache=never"),
     ("vmstatestorage", "local-lvm", "shared"),
     ("watchdog", "model=i6300esb,action=reset", "model=ib700"),
     ("env", "A=b", "A=c"),
@@ -76,12 +78,14 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("rootfs", "part of every container here"),
     ("unprivileged", "cannot change"),
     ("sshkeys", "Proxmox checks keys with ssh-keygen; tested by itself"),
-    ("hostpci[n]", "needs a device that is mapped"),
-    ("virtiofs[n]", "needs a folder that is mapped"),
 ];
 
 /// Options that the token of the README may not set, with the reason.
-const NEEDS_MORE: &[(&str, &str)] = &[("startup", "needs Sys.Modify on /")];
+const NEEDS_MORE: &[(&str, &str)] = &[
+    ("startup", "needs Sys.Modify on /"),
+    ("hostpci[n]", "needs Mapping.Use on the device"),
+    ("virtiofs[n]", "needs Mapping.Use on the folder"),
+];
 
 fn samples(kind: GuestKind, name: &str, spec: &ValueSpec) -> Option<(String, String)> {
     if LEFT_OUT.iter().any(|(left, _)| *left == name) || name.starts_with("unused") {
