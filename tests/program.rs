@@ -290,6 +290,16 @@ fn killed_in_the_middle_and_run_again_it_ends_in_the_same_state() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_is_found_before_anything_is_sent() {
+    let stage = Stage::new(&ALL);
+    stage.write("fleet.yaml", ONE_EACH);
+    let (code, text) = stage.run("apply fleet.yaml --auto-approve -o json=nowhere/out.json");
+    assert_eq!(code, 64, "{text}");
+    assert!(text.contains("nowhere/out.json"), "{text}");
+    assert!(stage.methods().is_empty());
+}
+
+#[test]
 fn usage_errors_are_64_and_help_is_0() {
     let stage = Stage::new(&["production"]);
     for wrong in ["plan", "plan a b", "bogus", "plan x --accept delete:a/*", "plan x -o yaml", "sim --clusters a_b"] {
