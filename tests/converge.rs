@@ -505,3 +505,30 @@ async fn keys_are_written_plainly_and_compared_decoded() {
     world.converge(&with(&encoded)).await;
     assert!(world.file("production", "prod-web-01").contains("sshkeys: ssh-ed25519%20"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_nic_written_as_text_keeps_its_mac_address_too() {
+    let mac = |file: &str| {
+        let line = file.lines().find(|line| line.starts_with("net0:")).unwrap_or_default().to_owned();
+        line.split([',', '=', ' ']).find(|part| part.matches(':').count() == 5).map(str::to_owned)
+    };
+    let as_text = |bridge: &str| {
+        VM.replace("{model: virtio, bridge: vmbr0, firewall: true}", &format!("\"virtio,bridge={bridge}\""))
+    };
+    let world = World::production();
+    world.converge(&vms(&as_text("vmbr0"))).await;
+    let before = mac(&world.file("production", "prod-db-01"));
+    world.converge(&vms(&as_text("vmbr1"))).await;
+    let file = world.file("production", "prod-db-01");
+    assert!(before.is_some() && file.contains("bridge=vmbr1"), "{file}");
+    assert_eq!(mac(&file), before);
+    let ct =
+        |ip: &str| CT.replace("{name: eth0, bridge: vmbr0, ip: dhcp}", &format!("\"name=eth0,bridge=vmbr0,ip={ip}\""));
+    let world = World::production();
+    world.converge(&containers(&ct("dhcp"))).await;
+    let before = mac(&world.file("production", "prod-dns-01"));
+    world.converge(&containers(&ct("10.0.0.53/24"))).await;
+    let file = world.file("production", "prod-dns-01");
+    assert!(before.is_some() && file.contains("ip=10.0.0.53/24"), "{file}");
+    assert_eq!(mac(&file), before);
+}
