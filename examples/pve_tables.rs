@@ -78,7 +78,11 @@ pub fn generate(folder: &Path) -> Result<[(&'static str, String); 2]> {
     };
     let (path, text) = read("facts.yaml")?;
     let facts: Facts = serde_yaml::from_str(&text).with_context(|| path.display().to_string())?;
-    let formats = json("source/formats.json")?;
+    let mut formats = json("source/formats.json")?;
+    // Sub-keys that Proxmox reads with code of its own, and so describes nowhere.
+    if let Some(known) = formats.as_object_mut() {
+        known.extend(facts.formats.iter().map(|(name, keys)| (name.clone(), json!(keys))));
+    }
     let (older, newer) = (json("source/api-8.json")?, json("source/api-9.json")?);
     let tables = [(&older, &newer, false), (&newer, &older, true)]
         .map(|(api, other, is_newer)| Maker { api, other, formats: &formats, facts: &facts, is_newer }.tables());
@@ -95,6 +99,7 @@ struct Facts {
     lxc: BTreeMap<String, Fact>,
     read_only: BTreeMap<String, BTreeMap<String, String>>,
     groups: BTreeMap<String, BTreeMap<String, KeyFact>>,
+    formats: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
 /// One option's.
@@ -279,6 +284,11 @@ impl Maker<'_> {
                     }
                 }
                 spec.insert("properties".to_owned(), Value::Object(properties));
+                // Such a text is checked by its format; the sub-keys are for writing it as a map.
+                let own = schema.get("format").and_then(Value::as_str);
+                if let Some(format) = own.filter(|format| self.facts.formats.contains_key(*format)) {
+                    spec.insert("format".to_owned(), json!(format));
+                }
             }
             _ => {
                 if let Some(format) = schema.get("format").and_then(Value::as_str) {

@@ -72,7 +72,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("cipassword", "a secret; tested with its versions"),
     ("name", "the guest's own name"),
     ("hostname", "the guest's own name"),
-    ("reboot", "the name is ours"),
     ("template", "the name is ours"),
     ("lock", "Proxmox's own"),
     ("rootfs", "part of every container here"),

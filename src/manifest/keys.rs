@@ -1,5 +1,7 @@
 //! The one table of our own keys: name, where it may stand, type, meaning. All other keys are Proxmox's.
 
+use crate::pve::value::parse_boolean;
+
 /// Where a key may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -116,7 +118,7 @@ pub const KEYS: &[KeySpec] = &[
         "reboot",
         Level::Layer,
         KeyType::Choice(&["allow", "never"]),
-        "Whether a change may reboot it; never by default.",
+        "Whether a change may reboot it; never by default. With true or false it is Proxmox's option of a VM.",
     ),
     key(
         "unlisted",
@@ -144,6 +146,12 @@ pub const KEYS: &[KeySpec] = &[
 pub fn find(level: Level, name: &str) -> Option<&'static KeySpec> {
     let fits = |spec: &KeySpec| spec.level == level || (level == Level::Guest && spec.level == Level::Layer);
     KEYS.iter().find(|spec| spec.name == name && fits(spec))
+}
+
+/// True where a key of ours, with this value, is Proxmox's option of the same name: `reboot: false` keeps a VM from
+/// rebooting itself, `reboot: allow` lets a change reboot it.
+pub fn is_option(name: &str, value: Option<&str>) -> bool {
+    name == "reboot" && value.and_then(parse_boolean).is_some()
 }
 
 /// The names of all supported keys at this level.

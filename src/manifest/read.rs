@@ -372,7 +372,7 @@ fn layer(problems: &mut Problems, node: &Node, into: &mut Layer) {
 /// Reads one key that defaults, profiles and guests have in common.
 fn layer_entry(problems: &mut Problems, key: &Key, node: &Node, into: &mut Layer) {
     let name = key.text.as_str();
-    let Some(spec) = keys::find(Level::Layer, name) else {
+    let Some(spec) = keys::find(Level::Layer, name).filter(|_| !keys::is_option(name, node.text())) else {
         if refuse_templates(problems, node) {
             return;
         }

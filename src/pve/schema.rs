@@ -426,10 +426,10 @@ impl ValueSpec {
 
     /// The rules in Proxmox's order: of those that are broken, the first is told.
     fn check_text(&self, text: &str) -> Result<(), ValueError> {
+        // A format with a reader of its own decides alone; its sub-keys are for writing it as a map.
         if let Some(format) = &self.format {
             check_format(format, text).map_err(ValueError::Format)?;
-        }
-        if let Some(format) = &self.properties {
+        } else if let Some(format) = &self.properties {
             property::parse(text, format).map(drop).map_err(ValueError::Property)?;
         }
         if let Some(pattern) = &self.pattern

@@ -110,7 +110,9 @@ pub(super) fn check(kind: GuestKind, key: &str, spec: Option<&ValueSpec>, value:
 fn check_text(kind: GuestKind, key: &str, spec: &ValueSpec, value: &str) -> Result<String, String> {
     // The drive of a VM's old key has the format of the one that it stands for.
     let key = if kind == GuestKind::Qemu && key == "cdrom" { "ide2" } else { key };
-    if let Some(format) = &spec.properties {
+    if let Some(format) = &spec.format {
+        check_format(format, value)?;
+    } else if let Some(format) = &spec.properties {
         let refused = |errors: Vec<PropertyError>| Refusal::of(&errors, "").to_string();
         let mut found = property::split(value, format).map_err(refused)?;
         let mut errors = property::check(&mut found, format);
@@ -125,8 +127,6 @@ fn check_text(kind: GuestKind, key: &str, spec: &ValueSpec, value: &str) -> Resu
         if kind == GuestKind::Qemu && key == "cpu" {
             cpu::check(&found, format, None)?;
         }
-    } else if let Some(format) = &spec.format {
-        check_format(format, value)?;
     } else if kind == GuestKind::Qemu {
         let unquoted = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         return Ok(unquoted.unwrap_or(value).to_owned());
