@@ -1,4 +1,5 @@
-//! Makes the option tables `schemas/pve/options-9.json` and `options-8.json`.
+//! Makes the tables of `schemas/pve/`: the guests' options (`options-8.json`, `options-9.json`) and the calls
+//! (`calls-8.json`, `calls-9.json`).
 //!
 //! ```text
 //! cargo run --example pve_tables                               # the tables, of source/ and facts.yaml
@@ -7,8 +8,9 @@
 //! ```
 //!
 //! `apidoc.js` is what any node serves at `https://NODE:8006/pve-docs/api-viewer/apidoc.js`; a JSON file
-//! `{"version": …, "paths": {PATH: {METHOD: {"parameters": …}}}}` will do as well. `formats.json` holds the nested
-//! formats that the description only names. Only facts are taken over: names, types, ranges, defaults. No descriptions.
+//! `{"version": …, "paths": {PATH: {METHOD: {"parameters": …, "permissions": …}}}}` will do as well. `formats.json`
+//! holds the nested formats that the description only names. Only facts are taken over: names, types, ranges,
+//! defaults, privileges. No descriptions.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +20,10 @@ use pvefleet::pve::facts::{KeyFacts, OptionFacts};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-/// The calls whose parameters are a guest's options.
+#[path = "pve_tables/calls.rs"]
+mod calls;
+
+/// The calls whose parameters are a guest's options; the tables of options are made of them.
 const CALLS: [(&str, &str); 4] = [
     ("/nodes/{node}/lxc", "POST"),
     ("/nodes/{node}/lxc/{vmid}/config", "PUT"),
@@ -27,21 +32,25 @@ const CALLS: [(&str, &str); 4] = [
 ];
 
 /// What is kept of a parameter's description.
-const KEPT: [&str; 14] = [
+const KEPT: [&str; 18] = [
     "alias",
     "default",
     "default_key",
     "enum",
     "format",
+    "instance-types",
+    "items",
     "keyAlias",
     "maxLength",
     "maximum",
     "minLength",
     "minimum",
+    "oneOf",
     "optional",
     "pattern",
     "requires",
     "type",
+    "type-property",
 ];
 
 /// The first minor release of the newer tables: what only they have came with it, where the facts say nothing better.
@@ -66,7 +75,7 @@ pub fn main() -> Result<()> {
 }
 
 /// The tables as they should be in the folder, by file name.
-pub fn generate(folder: &Path) -> Result<[(&'static str, String); 2]> {
+pub fn generate(folder: &Path) -> Result<[(&'static str, String); 4]> {
     let read = |name: &str| -> Result<(PathBuf, String)> {
         let path = folder.join(name);
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -84,11 +93,21 @@ pub fn generate(folder: &Path) -> Result<[(&'static str, String); 2]> {
         known.extend(facts.formats.iter().map(|(name, keys)| (name.clone(), json!(keys))));
     }
     let (older, newer) = (json("source/api-8.json")?, json("source/api-9.json")?);
-    let tables = [(&older, &newer, false), (&newer, &older, true)]
-        .map(|(api, other, is_newer)| Maker { api, other, formats: &formats, facts: &facts, is_newer }.tables());
+    let makers = [(&older, &newer, false), (&newer, &older, true)].map(|(api, other, is_newer)| Maker {
+        api,
+        other,
+        formats: &formats,
+        facts: &facts,
+        is_newer,
+    });
     facts.check_used(&older, &newer, &formats)?;
-    let [older, newer] = tables;
-    Ok([("options-8.json", older?), ("options-9.json", newer?)])
+    let [older, newer] = &makers;
+    Ok([
+        ("options-8.json", older.tables()?),
+        ("options-9.json", newer.tables()?),
+        ("calls-8.json", calls::table(older)?),
+        ("calls-9.json", calls::table(newer)?),
+    ])
 }
 
 /// The facts of `facts.yaml`.
@@ -204,9 +223,7 @@ impl Maker<'_> {
         let others = calls(self.other, kind)?;
         let mut options = BTreeMap::new();
         for (name, schema) in create.iter().chain(update) {
-            let is_call =
-                matches!(name.as_str(), "node" | "vmid" | "digest" | "delete" | "revert" | "skiplock" | "force");
-            if is_call {
+            if is_of_the_call(name) {
                 continue;
             }
             let fact = self.facts.of(kind).get(name).with_context(|| format!("facts.yaml lacks {kind} {name}"))?;
@@ -290,24 +307,34 @@ impl Maker<'_> {
                     spec.insert("format".to_owned(), json!(format));
                 }
             }
-            _ => {
-                if let Some(format) = schema.get("format").and_then(Value::as_str) {
-                    spec.insert("format".to_owned(), json!(format));
-                }
-            }
+            _ => match schema.get("format") {
+                Some(Value::String(format)) => drop(spec.insert("format".to_owned(), json!(format))),
+                Some(Value::Object(keys)) => drop(spec.insert("properties".to_owned(), self.plain_keys(keys)?)),
+                _ => {}
+            },
         }
         Ok(spec)
     }
 
-    fn sub_key(&self, schema: &Value, option: &Subject<'_>, name: &str) -> Result<Option<Value>> {
-        let mut key = Map::new();
-        if let Some(alias) = schema.get("alias") {
-            key.insert("alias".to_owned(), alias.clone());
-            if let Some(key_alias) = schema.get("keyAlias") {
-                key.insert("key_alias".to_owned(), key_alias.clone());
-            }
-            return Ok(Some(Value::Object(key)));
+    /// The sub-keys of a parameter that is no option; nothing more is known of them.
+    fn plain_keys(&self, keys: &Map<String, Value>) -> Result<Value> {
+        let mut properties = Map::new();
+        for (name, schema) in keys {
+            let mut key = match alias(schema) {
+                Some(alias) => alias,
+                None => Map::from_iter([("value".to_owned(), Value::Object(self.value(schema, None)?))]),
+            };
+            flags(schema, &mut key);
+            properties.insert(name.clone(), Value::Object(key));
         }
+        Ok(Value::Object(properties))
+    }
+
+    fn sub_key(&self, schema: &Value, option: &Subject<'_>, name: &str) -> Result<Option<Value>> {
+        if let Some(alias) = alias(schema) {
+            return Ok(Some(Value::Object(alias)));
+        }
+        let mut key = Map::new();
         let place = || format!("facts.yaml: {} {}.{name}", option.kind, option.name);
         let fact = self.facts.key(option.fact, name).with_context(|| format!("{} is missing", place()))?;
         let (mut facts, form) = fact.parts().with_context(place)?;
@@ -326,17 +353,32 @@ impl Maker<'_> {
             value.insert("form".to_owned(), json!(form));
         }
         key.insert("value".to_owned(), Value::Object(value));
-        for (from, to) in [("optional", "optional"), ("default_key", "default_key")] {
-            if schema.get(from).is_some_and(|flag| flag == 1 || flag == "1" || flag == true) {
-                key.insert(to.to_owned(), json!(true));
-            }
-        }
-        if let Some(requires) = schema.get("requires") {
-            key.insert("requires".to_owned(), requires.clone());
-        }
+        flags(schema, &mut key);
         key.insert("facts".to_owned(), serde_json::to_value(facts)?);
         Ok(Some(Value::Object(key)))
     }
+}
+
+/// A sub-key that is only another name.
+fn alias(schema: &Value) -> Option<Map<String, Value>> {
+    let names = [("alias", "alias"), ("keyAlias", "key_alias")];
+    schema.get("alias")?;
+    Some(names.iter().filter_map(|(from, to)| Some(((*to).to_owned(), schema.get(*from)?.clone()))).collect())
+}
+
+/// What a sub-key's or a parameter's schema says besides the type.
+fn flags(schema: &Value, key: &mut Map<String, Value>) {
+    for name in ["optional", "default_key"].into_iter().filter(|name| is_set(schema, name)) {
+        key.insert(name.to_owned(), json!(true));
+    }
+    if let Some(requires) = schema.get("requires") {
+        key.insert("requires".to_owned(), requires.clone());
+    }
+}
+
+/// Proxmox writes what is true in several ways.
+fn is_set(schema: &Value, name: &str) -> bool {
+    schema.get(name).is_some_and(|flag| flag == 1 || flag == "1" || flag == true)
 }
 
 /// The option whose sub-keys are made.
@@ -351,6 +393,11 @@ struct Subject<'a> {
 fn schema_is_named(option: &Subject<'_>, api: &Value) -> bool {
     let of = |call: &Map<String, Value>| call.get(option.name)?.get("format").map(Value::is_string);
     calls(api, option.kind).is_ok_and(|calls| calls.into_iter().find_map(of) == Some(true))
+}
+
+/// True for a parameter of making or changing a guest that is none of its options.
+fn is_of_the_call(name: &str) -> bool {
+    matches!(name, "node" | "vmid" | "digest" | "delete" | "revert" | "skiplock" | "force" | "background_delay")
 }
 
 /// The parameters of making and of changing a guest.
@@ -377,10 +424,16 @@ fn nested<'a>(schema: &'a Value, formats: &'a Value) -> Option<&'a Map<String, V
 
 /// Perl's pattern in the syntax of the `regex` crate.
 fn portable(pattern: &str) -> String {
-    pattern.replace("(?^u:", "(?:").replace("(?^:", "(?:").replace("{,", "{0,").replace("\\0", "\\x00")
+    pattern
+        .replace("(?^u:", "(?:")
+        .replace("(?^i:", "(?i:")
+        .replace("(?^:", "(?:")
+        .replace("{,", "{0,")
+        .replace("\\0", "\\x00")
 }
 
-/// The calls of a whole API description, without anything but facts.
+/// The calls of a whole API description, without anything but facts. A call is a line, or a line a parameter where
+/// those are options.
 fn trim(text: &str, version: Option<&str>) -> Result<String> {
     let start = text.find("apiSchema").and_then(|at| text[at..].find('[').map(|bracket| at + bracket));
     let json_text = &text[start.filter(|_| !text.trim_start().starts_with('{')).unwrap_or(0)..];
@@ -391,31 +444,60 @@ fn trim(text: &str, version: Option<&str>) -> Result<String> {
         .context("the description is not JSON")?;
     let version = version.map(str::to_owned).or_else(|| api["version"].as_str().map(str::to_owned));
     let version = version.context("the description does not say its version; give it")?;
+    let mut paths = BTreeMap::new();
+    match (api.as_array(), api["paths"].as_object()) {
+        (Some(roots), _) => roots.iter().for_each(|root| collect_paths(root, &mut paths)),
+        (None, Some(object)) => paths.extend(object.iter().map(|(path, methods)| (path.as_str(), methods))),
+        (None, None) => bail!("the description has no paths"),
+    }
     let mut lines = Vec::new();
-    for (path, method) in CALLS {
-        let info = match api.as_array() {
-            Some(roots) => roots.iter().find_map(|root| at_path(root, path)).map(|node| &node["info"][method]),
-            None => Some(&api["paths"][path][method]),
-        };
-        let parameters = info.and_then(|info| info["parameters"]["properties"].as_object());
-        let parameters = parameters.with_context(|| format!("no {method} {path}"))?;
-        let properties: Vec<String> =
-            parameters.iter().map(|(name, schema)| format!("{}: {}", json!(name), trim_schema(schema))).collect();
-        lines.push(format!(
-            "{}: {{{}: {{\"parameters\": {{\"properties\": {{\n{}\n}}}}}}}}",
-            json!(path),
-            json!(method),
-            properties.join(",\n")
-        ));
+    for (path, methods) in paths {
+        let methods = methods.as_object().with_context(|| format!("{path} has no methods"))?;
+        let calls: Vec<String> = methods
+            .iter()
+            .map(|(method, info)| {
+                format!("{}: {}", json!(method), trim_call(info, CALLS.contains(&(path, method.as_str()))))
+            })
+            .collect();
+        lines.push(format!("{}: {{{}}}", json!(path), calls.join(",\n")));
     }
     Ok(format!("{{\n\"version\": {},\n\"paths\": {{\n{}\n}}\n}}\n", json!(version), lines.join(",\n")))
 }
 
-fn at_path<'a>(node: &'a Value, path: &str) -> Option<&'a Value> {
-    if node["path"] == path {
-        return Some(node);
+fn collect_paths<'a>(node: &'a Value, paths: &mut BTreeMap<&'a str, &'a Value>) {
+    if let (Some(path), Some(info)) = (node["path"].as_str(), node.get("info")) {
+        paths.insert(path, info);
     }
-    node["children"].as_array()?.iter().find_map(|child| at_path(child, path))
+    for child in node["children"].as_array().into_iter().flatten() {
+        collect_paths(child, paths);
+    }
+}
+
+fn trim_call(info: &Value, is_long: bool) -> String {
+    let mut parts = Vec::new();
+    let mut keep = |name: &str, value: Option<&Value>| {
+        parts.extend(value.map(|value| format!("{}: {value}", json!(name))));
+    };
+    for name in ["allowtoken", "protected", "proxyto"] {
+        keep(name, info.get(name));
+    }
+    let permissions: Option<Value> = info.get("permissions").and_then(Value::as_object).map(|permissions| {
+        let facts = permissions.iter().filter(|(name, _)| matches!(name.as_str(), "check" | "user"));
+        facts.map(|(name, value)| (name.clone(), value.clone())).collect()
+    });
+    keep("permissions", permissions.as_ref());
+    let parameters = &info["parameters"];
+    let properties: Vec<String> = parameters["properties"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, schema)| format!("{}: {}", json!(name), trim_schema(schema)))
+        .collect();
+    let (between, end) = if is_long { (",\n", "\n") } else { (", ", "") };
+    let open = parameters.get("additionalProperties");
+    let open = open.map(|open| format!("\"additionalProperties\": {open}, ")).unwrap_or_default();
+    parts.push(format!("\"parameters\": {{{open}\"properties\": {{{end}{}{end}}}}}", properties.join(between)));
+    format!("{{{}}}", parts.join(", "))
 }
 
 fn trim_schema(schema: &Value) -> Value {
@@ -426,6 +508,8 @@ fn trim_schema(schema: &Value) -> Value {
             ("format", Value::Object(keys)) => {
                 Value::Object(keys.iter().map(|(key, schema)| (key.clone(), trim_schema(schema))).collect())
             }
+            ("items", items) => trim_schema(items),
+            ("oneOf", Value::Array(forms)) => forms.iter().map(trim_schema).collect(),
             // Some defaults are prose; those are no values.
             ("default", Value::String(text)) if text.contains(' ') => continue,
             _ => value.clone(),

@@ -296,12 +296,37 @@ fn a_volume_of_a_container_moves_while_it_is_stopped() {
 }
 
 #[test]
-fn unknown_calls_are_refused_and_marked() {
+fn what_is_not_simulated_is_marked_and_what_proxmox_has_not_is_refused_in_its_words() {
     let mut bench = Bench::new("staging");
-    let reply = bench.send("GET", "/cluster/firewall/options", &[]);
+    let mut answer = |method: &str, path: &str, params: &[(&str, &str)]| {
+        let (status, reason) = bench.refusal(method, path, params);
+        (status, reason, bench.cluster.access_log().last().is_some_and(|entry| entry.unimplemented))
+    };
+    let known = |reason: &str| (501, reason.to_owned(), true);
     assert_eq!(
-        (reply.response.status, reply.response.reason.as_str()),
-        (501, "Method 'GET /cluster/firewall/options' not implemented")
+        answer("GET", "/cluster/metrics/server", &[]),
+        known("The simulator does not do this: GET /cluster/metrics/server")
     );
-    assert!(bench.cluster.access_log().last().is_some_and(|entry| entry.unimplemented));
+    // Of a call that is only known the parameters are checked all the same.
+    let parameters = (400, "Parameter verification failed.".to_owned(), false);
+    assert_eq!(answer("GET", "/cluster/metrics/server", &[("bogus", "1")]), parameters);
+    let unknown = |call: &str| (501, format!("Method '{call}' not implemented"), false);
+    assert_eq!(answer("GET", "/nope", &[]), unknown("GET /nope"));
+    assert_eq!(answer("DELETE", "/version", &[]), unknown("DELETE /version"));
+    let mut spec = world::builtin("staging");
+    spec.version = "8.4.21".to_owned();
+    let mut older = Bench::of(spec);
+    assert_eq!(bench.send("GET", "/cluster/ha/rules", &[]).response.status, 200);
+    assert_eq!(
+        older.refusal("GET", "/cluster/ha/rules", &[]),
+        (501, "Method 'GET /cluster/ha/rules' not implemented".to_owned())
+    );
+}
+
+#[test]
+fn the_node_that_is_asked_may_be_called_localhost() {
+    let mut bench = Bench::new("staging");
+    let node = bench.cluster.spec().nodes[0].name.clone();
+    let by_name = bench.data("GET", &format!("/nodes/{node}/storage"), &[]);
+    assert_eq!(bench.data("GET", "/nodes/localhost/storage", &[]), by_name);
 }

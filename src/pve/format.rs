@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::schema::catalog;
 use super::value::{self, GuestKind, Size, is_space};
@@ -14,6 +14,7 @@ use super::value::{self, GuestKind, Size, is_space};
 /// Formats that one pattern decides: name, pattern for the whole text, Proxmox's text with the value at `{}`.
 const PATTERNS: &[(&str, &str, &str)] = &[
     ("mac-addr", "(?i)[a-f0-9][02468ace](?::[a-f0-9]{2}){5}", "value does not look like a valid unicast MAC address"),
+    ("mac-prefix", "(?i)[a-f0-9][02468ace](?::[a-f0-9]{2}){0,2}:?", "value is not a valid unicast MAC address prefix"),
     ("pve-vmid", "[1-9][0-9]{2,8}", "value does not look like a valid VM ID"),
     ("pve-node", "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?", "value does not look like a valid node name"),
     ("pve-configid", "(?i)[a-z][a-z0-9_-]+", "invalid configuration ID '{}'"),
@@ -113,9 +114,14 @@ pub(super) fn matches_whole(pattern: &str, text: &str) -> bool {
     static COMPILED: LazyLock<Mutex<BTreeMap<String, Option<Regex>>>> = LazyLock::new(Default::default);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     if !compiled.contains_key(pattern) {
-        compiled.insert(pattern.to_owned(), Regex::new(&format!("^(?:{pattern})$")).ok());
+        compiled.insert(pattern.to_owned(), whole(pattern).ok());
     }
     compiled.get(pattern).and_then(Option::as_ref).is_none_or(|regex| regex.is_match(text))
+}
+
+/// The expression for a whole text. A word's letter up to 256 times takes more than the crate allows by itself.
+pub(super) fn whole(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(1 << 26).build()
 }
 
 fn is_number(text: &str) -> bool {

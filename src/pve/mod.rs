@@ -1,9 +1,10 @@
 //! Proxmox's vocabulary: values, property strings, option tables, configuration files, and requests as data.
 //!
-//! Nothing here performs input or output. The simulator shares [`value`], [`property`], [`schema`],
+//! Nothing here performs input or output. The simulator shares [`value`], [`property`], [`schema`], [`calls`],
 //! [`format`], [`text`] and [`http`]; [`compare`] and [`effect`] are closed to it, so that the planner's reading of
 //! Proxmox is checked by an independent one.
 
+pub mod calls;
 pub mod compare;
 pub mod config;
 pub mod cpu;

@@ -397,6 +397,7 @@ impl ValueSpec {
                 if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
                     return Err(wrong_type());
                 }
+                self.check_named(text)?;
                 self.check_range(text.parse().map_err(|_| wrong_type())?)?;
             }
             ValueType::Number => {
@@ -424,11 +425,15 @@ impl ValueSpec {
         }
     }
 
+    fn check_named(&self, text: &str) -> Result<(), ValueError> {
+        self.format.as_ref().map_or(Ok(()), |format| check_format(format, text).map_err(ValueError::Format))
+    }
+
     /// The rules in Proxmox's order: of those that are broken, the first is told.
     fn check_text(&self, text: &str) -> Result<(), ValueError> {
         // A format with a reader of its own decides alone; its sub-keys are for writing it as a map.
-        if let Some(format) = &self.format {
-            check_format(format, text).map_err(ValueError::Format)?;
+        if self.format.is_some() {
+            self.check_named(text)?;
         } else if let Some(format) = &self.properties {
             property::parse(text, format).map(drop).map_err(ValueError::Property)?;
         }

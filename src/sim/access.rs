@@ -205,6 +205,11 @@ impl Access {
         token.map(|token| Subject::of(token, self.release)).ok_or_else(|| refused("Authentication failed!"))
     }
 
+    /// True for a user that there is: root, and those that have tokens.
+    pub(super) fn has_user(&self, userid: &str) -> bool {
+        userid == "root@pam" || self.tokens.iter().any(|token| token.id.split('!').next() == Some(userid))
+    }
+
     pub(super) const fn release(&self) -> u32 {
         self.release
     }

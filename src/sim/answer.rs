@@ -40,8 +40,10 @@ pub(super) enum Failure {
     DieAfter(u64, String),
     /// Another status, with an empty body.
     Empty(u16, String),
-    /// 501: no such call, here or at all.
+    /// 501 in Proxmox's words: its release has no such call.
     NotImplemented,
+    /// 501 in the simulator's: Proxmox does it, the simulator does not.
+    Unsupported,
 }
 
 impl Failure {
@@ -73,6 +75,7 @@ impl Failure {
             Self::Permission(what) => permission_text(what),
             Self::Die(text) | Self::DieWith(text, _) | Self::DieAfter(_, text) | Self::Empty(_, text) => text.clone(),
             Self::NotImplemented => "not implemented".to_owned(),
+            Self::Unsupported => "not simulated".to_owned(),
         }
     }
 }
@@ -114,6 +117,7 @@ pub(super) fn response(outcome: &Outcome, method: &str, path: &str) -> (Response
         }
         Failure::Empty(status, reason) => Response { status: *status, reason: reason.clone(), body: String::new() },
         Failure::NotImplemented => with_message(501, &format!("Method '{method} {path}' not implemented"), ""),
+        Failure::Unsupported => with_message(501, &format!("The simulator does not do this: {method} {path}"), "\n"),
     };
     (response, 0)
 }

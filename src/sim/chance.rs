@@ -19,7 +19,7 @@ impl Chance {
 
     /// A MAC address below a prefix of one to five octets, `BC:24:11`; upper case, as Proxmox makes them.
     pub(super) fn mac(&mut self, prefix: &str) -> String {
-        let mut octets: Vec<String> = prefix.split(':').map(str::to_ascii_uppercase).collect();
+        let mut octets: Vec<String> = prefix.trim_end_matches(':').split(':').map(str::to_ascii_uppercase).collect();
         let bits = self.next().to_be_bytes();
         let mut fresh = bits.iter();
         while octets.len() < 6 {

@@ -11,10 +11,12 @@ use super::config::Config;
 use super::faults::{Effect, Fault, FaultKind, Faults};
 use super::guest::{Guest, Running, is_mount, is_unused, sub_key, volume_of};
 use super::params::{self, Given};
-use super::route::{self, Call};
+use super::route::Call;
+use super::routes;
 use super::task::Task;
 use super::volume::{Storages, Volume};
 use super::world::ClusterSpec;
+use crate::pve::calls::{self, Rule};
 use crate::pve::http::Response;
 use crate::pve::value::{GuestKind, Size, Vmid};
 
@@ -71,12 +73,15 @@ pub struct AccessEntry {
     pub params: Vec<(String, String)>,
     /// Status of the answer; zero where none was given.
     pub status: u16,
-    /// The simulator does not know this call. A real server may.
+    /// Proxmox does this and the simulator does not. What Proxmox itself does not know is not marked.
     pub unimplemented: bool,
 }
 
 /// The longest access log that is kept.
 const LOG_LIMIT: usize = 1 << 20;
+
+/// What a path may say for the node that is asked.
+const THIS_NODE: &str = "localhost";
 
 /// A pool.
 #[derive(Debug, Clone, Default)]
@@ -182,7 +187,7 @@ impl Cluster {
     pub fn handle(&mut self, request: &IncomingRequest, now: Millis) -> Reply {
         self.advance(now);
         let outcome = self.dispatch(request);
-        let unimplemented = matches!(outcome, Err(Failure::NotImplemented));
+        let unimplemented = matches!(outcome, Err(Failure::Unsupported));
         let (response, mut delay) = answer::response(&outcome, &request.method, &decoded(&request.path));
         if response.status == 401 {
             delay = self.spec.unauthorized_delay;
@@ -245,79 +250,46 @@ impl Cluster {
         if !matches!(method, "GET" | "POST" | "PUT" | "DELETE") {
             return Err(Failure::Empty(501, format!("method '{method}' not available")));
         }
-        let found = route::find(method, &request.path);
-        let world = found.as_ref().is_some_and(|(route, _)| route.is_for_all_the_world());
+        let found = calls::find(self.access.release(), method, &request.path);
+        let world = found.as_ref().is_some_and(|found| found.call.permission == Some(Rule::World));
         let subject = match self.access.authenticate(request.authorization.as_deref()) {
             Err(_) if world => Subject::root(),
             other => other?,
         };
-        let (route, vars) = found.ok_or(Failure::NotImplemented)?;
+        let found = found.ok_or(Failure::NotImplemented)?;
         let mut given = Given::new();
         for (name, value) in request.params.iter().filter(|(name, _)| name != "_dc") {
             given.entry(name.clone()).or_default().push(value.clone());
         }
-        let clash = vars.iter().find(|(name, value)| given.get(*name).is_some_and(|list| list != &[(*value).clone()]));
-        if let Some((name, _)) = clash {
-            let text = "duplicate parameter (already defined in URI) with conflicting values!";
-            return Err(Failure::parameter(name, text));
-        }
-        for name in vars.keys() {
-            given.remove(name);
-        }
-        let node = vars.get("node").cloned().unwrap_or_else(|| request.node.clone());
-        let mut call = Call { subject, node, vars, params: BTreeMap::new() };
-        self.permit(route, &call, &given)?;
-        if route.runs_on_its_node() {
-            self.check_reachable(&call.node, &request.node)?;
-        }
-        let mut errors = BTreeMap::new();
-        for (name, value) in &call.vars {
-            let problem = route::variable_kind(name).and_then(|kind| params::check_kind(kind, value, name));
-            errors.extend(problem.map(|text| (name.clone(), text)));
-        }
-        match params::check(route, &given, self.access.release()) {
-            Ok(values) => call.params = values,
-            Err(more) => errors.extend(more),
-        }
-        if !errors.is_empty() {
-            return Err(Failure::Parameters(errors));
-        }
-        (route.handler)(self, &call)
-    }
-
-    fn permit(&self, route: &route::Route, call: &Call, given: &Given) -> Result<(), Failure> {
-        let value = |name: &str| given.get(name).and_then(|list| list.first()).map(String::as_str);
-        match route.permission {
-            route::Permission::World | route::Permission::Anyone => Ok(()),
-            route::Permission::On(path, privileges) => {
-                let mut path = path.to_owned();
-                for (name, value) in &call.vars {
-                    path = path.replace(&format!("{{{name}}}"), value);
-                }
-                if let Some(pool) = value("poolid") {
-                    path = path.replace("{poolid}", pool);
-                }
-                self.check_for(&call.subject, &path).need(&path, privileges)
-            }
-            route::Permission::Clone => {
-                let vmid = call.vars.get("vmid").map_or("", String::as_str);
-                let path = format!("/vms/{vmid}");
-                self.check_for(&call.subject, &path).need(&path, &["VM.Clone"])?;
-                let target = format!("/vms/{}", value("newid").unwrap_or_default());
-                let check = self.check_for(&call.subject, &target);
-                let by_pool = value("pool").is_some_and(|pool| check.any(&format!("/pool/{pool}"), &["VM.Allocate"]));
-                if check.any(&target, &["VM.Allocate"]) || by_pool {
-                    Ok(())
-                } else {
-                    Err(Failure::Permission(String::new()))
-                }
+        for (name, value) in &found.variables {
+            let value = vec![value.clone()];
+            if given.insert(name.clone(), value.clone()).is_some_and(|other| other != value) {
+                let text = "duplicate parameter (already defined in URI) with conflicting values!";
+                return Err(Failure::parameter(name, text));
             }
         }
+        if found.call.no_token && subject.token().is_some() {
+            let path = decoded(&request.path);
+            return Err(Failure::Permission(format!(
+                "URI '{path}' not available with API token, need proper ticket.\n"
+            )));
+        }
+        self.permit(found.call.permission.as_ref(), &subject, &given)?;
+        if let Some(name) = &found.call.proxyto {
+            let node = given.get(name).and_then(|list| list.first());
+            let node = node.ok_or_else(|| Failure::parameter(name, "proxyto parameter does not exists"))?;
+            self.check_reachable(node, &request.node)?;
+        }
+        let mut params = params::check(found.call, &given, self.access.release()).map_err(Failure::Parameters)?;
+        params.retain(|name, _| !found.variables.contains_key(name));
+        let handler = routes::handler(found.call).ok_or(Failure::Unsupported)?;
+        let node = found.variables.get("node").filter(|node| *node != THIS_NODE).unwrap_or(&request.node).clone();
+        handler(self, &Call { subject, node, vars: found.variables, params })
     }
 
     /// A request for another node is passed on: the node must exist and be up.
     fn check_reachable(&self, node: &str, asked: &str) -> Result<(), Failure> {
-        if node == asked || self.node_online(node) {
+        if node == asked || node == THIS_NODE || self.node_online(node) {
             return Ok(());
         }
         if self.spec.nodes.iter().any(|spec| spec.name == node) {

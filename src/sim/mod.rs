@@ -5,8 +5,8 @@
 //! [`transport::SimTransport`] puts it behind the client's transport, in the same process and in virtual
 //! time; [`server::Server`] puts it behind HTTPS on the loopback interface.
 //!
-//! What the machine does not know it refuses with status 501, never with a success that did not happen.
-//! It shares the option tables and the property strings with the rest of this program, and nothing else:
+//! What the machine does not do it refuses with status 501, never with a success that did not happen.
+//! It shares the tables of options and calls and the property strings with the rest of this program, and nothing else:
 //! normalisation, pending changes and hotplug are its own, because a simulator that shares the planner's
 //! code shares its mistakes.
 
@@ -21,10 +21,11 @@ mod guest;
 mod lxc;
 mod migrate;
 mod params;
+mod permit;
 mod qemu;
 mod route;
+mod routes;
 mod snapshot;
-mod table;
 mod task;
 mod volume;
 

@@ -2,228 +2,127 @@
 
 use std::collections::BTreeMap;
 
-use super::route::Route;
-use crate::pve::format::check_format;
-use crate::pve::schema::{Spelling, ValueError, ValueSpec, ValueType, catalog_for};
-use crate::pve::value::{GuestKind, Vmid, split_list};
-
-/// What a parameter takes.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
-    /// Any text up to so many characters; zero for no limit.
-    Text(usize),
-    /// `0` or `1`.
-    Bool,
-    /// A whole number from, to.
-    Int(i64, i64),
-    /// A number.
-    Number,
-    /// One of these.
-    Choice(&'static [&'static str]),
-    /// One of Proxmox's named formats.
-    Format(&'static str),
-    /// A text that matches.
-    Pattern(&'static str),
-    /// A key of a volume, as one kind of guest has them.
-    Disk(GuestKind),
-}
-
-/// A parameter of a call.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Param {
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
-    pub(super) required: bool,
-}
-
-/// A parameter that must be there.
-pub(super) const fn need(name: &'static str, kind: Kind) -> Param {
-    Param { name, kind, required: true }
-}
-
-/// A parameter that may be there.
-pub(super) const fn may(name: &'static str, kind: Kind) -> Param {
-    Param { name, kind, required: false }
-}
-
-/// The options of a guest that a call takes beside its own parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Options {
-    /// None.
-    No,
-    /// Those for making one.
-    Create(GuestKind),
-    /// Those for changing one.
-    Update(GuestKind),
-}
+use crate::pve::calls::{CallSpec, OptionsOf, Parameter};
+use crate::pve::schema::{OptionSpec, Spelling, ValueError, ValueSpec, ValueType, catalog_for};
+use crate::pve::value::{GuestKind, split_list};
 
 /// Parameters by name; a list holds what was given more than once.
 pub(super) type Given = BTreeMap<String, Vec<String>>;
 
+/// What stands between the items of a parameter that is a list, once it is checked: no text can hold it.
+pub(super) const BETWEEN_ITEMS: &str = "\0";
+
+/// What a name means to a call.
+enum Known<'a> {
+    Parameter(&'a Parameter),
+    Option(GuestKind, &'static OptionSpec),
+    /// The call takes what nobody described.
+    Open,
+    Not,
+}
+
+impl Known<'_> {
+    fn of<'a>(call: &'a CallSpec, name: &str, given: &Given, release: u32) -> Known<'a> {
+        if let Some(parameter) = call.parameter(name).and_then(|parameter| form(parameter, given)) {
+            return Known::Parameter(parameter);
+        }
+        // A release does not know what came after it, and still knows what was dropped.
+        let find = |kind| catalog_for(kind, &release.to_string()).find(name).map(|spec| (kind, spec));
+        let option = match call.options {
+            None => None,
+            Some(OptionsOf::Create(kind)) => find(kind).filter(|(_, spec)| spec.create),
+            Some(OptionsOf::Update(kind)) => find(kind).filter(|(_, spec)| spec.update),
+        };
+        match option {
+            Some((kind, spec)) => Known::Option(kind, spec),
+            None if call.open => Known::Open,
+            None => Known::Not,
+        }
+    }
+
+    fn value(&self) -> Option<&ValueSpec> {
+        match self {
+            Self::Parameter(parameter) => Some(&parameter.value),
+            Self::Option(_, spec) => Some(&spec.value),
+            Self::Open | Self::Not => None,
+        }
+    }
+}
+
 /// Checks everything and joins lists; the errors by parameter.
 pub(super) fn check(
-    route: &Route,
+    call: &CallSpec,
     given: &Given,
     release: u32,
 ) -> Result<BTreeMap<String, String>, BTreeMap<String, String>> {
     let mut errors = BTreeMap::new();
     let mut values = BTreeMap::new();
-    // A release does not know what came after it, and still knows what was dropped.
-    let version = release.to_string();
     for (name, list) in given {
-        let found = route.params.iter().find(|param| param.name == name);
-        let option = match route.options {
-            Options::No => None,
-            Options::Create(kind) => {
-                catalog_for(kind, &version).find(name).filter(|spec| spec.create).map(|spec| (kind, &spec.value))
-            }
-            Options::Update(kind) => {
-                catalog_for(kind, &version).find(name).filter(|spec| spec.update).map(|spec| (kind, &spec.value))
-            }
-        };
-        let is_list = match (&found, &option) {
-            (Some(param), _) => matches!(param.kind, Kind::Format(format) if format.ends_with("-list")),
-            (None, Some((_, spec))) => spec.format.as_deref().is_some_and(|format| format.ends_with("-list")),
-            (None, None) => true,
-        };
+        let known = Known::of(call, name, given, release);
+        if let Known::Not = known {
+            let text = "property is not defined in schema and the schema does not allow additional properties";
+            errors.insert(name.clone(), text.to_owned());
+            continue;
+        }
+        if let Known::Parameter(parameter) = known
+            && parameter.list
+        {
+            errors.extend(list.iter().enumerate().filter_map(|(index, item)| {
+                Some((format!("{name}[{index}]"), check_value(&parameter.value, item, name)?))
+            }));
+            values.insert(name.clone(), list.join(BETWEEN_ITEMS));
+            continue;
+        }
+        let is_list = known.value().is_none_or(|value| value.format.as_deref().is_some_and(|f| f.ends_with("-list")));
         if list.len() > 1 && !is_list {
-            let ty = match (&found, &option) {
-                (Some(param), _) => kind_type(param.kind),
-                (None, Some((_, spec))) => spec.ty,
-                (None, None) => ValueType::String,
-            };
+            let ty = known.value().map_or(ValueType::String, |value| value.ty);
             errors.insert(name.clone(), format!("type check ('{}') failed - got ARRAY", ty.name()));
             continue;
         }
         let value = list.join(",");
-        let found = found.filter(|_| release >= 9 || !SINCE_9.contains(&name.as_str()));
-        let problem = match (found, option) {
-            (Some(param), _) => check_kind(param.kind, &value, name),
-            (None, Some((kind, spec))) => check_option(kind, name, spec, &value),
-            (None, None) => {
-                Some("property is not defined in schema and the schema does not allow additional properties".to_owned())
-            }
+        let problem = match &known {
+            Known::Parameter(parameter) => check_value(&parameter.value, &value, name),
+            Known::Option(kind, spec) => check_option(*kind, name, &spec.value, &value),
+            Known::Open | Known::Not => None,
         };
         match problem {
             Some(text) => drop(errors.insert(name.clone(), text)),
             None => drop(values.insert(name.clone(), value)),
         }
     }
-    for param in route.params.iter().filter(|param| param.required && !given.contains_key(param.name)) {
-        errors.insert(param.name.to_owned(), "property is missing and it is not optional".to_owned());
+    // What comes in several forms is needed only in a form that is.
+    let needed = |parameter: &Parameter| match form(parameter, given) {
+        Some(form) => !form.optional,
+        None => false,
+    };
+    for (name, _) in call.parameters.iter().filter(|(name, spec)| !given.contains_key(*name) && needed(spec)) {
+        errors.insert(name.clone(), "property is missing and it is not optional".to_owned());
     }
-    for (name, needed) in requirements(route.options) {
-        if given.contains_key(*name) && !given.contains_key(*needed) {
+    for name in given.keys() {
+        let needed = call.parameter(name).map_or_else(|| call.requires.get(name), |spec| spec.requires.as_ref());
+        if let Some(needed) = needed.filter(|needed| !given.contains_key(*needed)) {
             let text = match release {
                 9.. => format!("missing property required by '{name}'"),
                 _ => format!("missing property - '{name}' requires this property"),
             };
-            errors.insert((*needed).to_owned(), text);
+            errors.insert(needed.clone(), text);
         }
     }
     if errors.is_empty() { Ok(values) } else { Err(errors) }
 }
 
-/// Parameters of calls that came with release 9; the options' tables know of theirs.
-const SINCE_9: &[&str] = &["failback", "ha-managed", "with-conntrack-state"];
-
-/// Parameters of making a guest that need another one.
-const fn requirements(options: Options) -> &'static [(&'static str, &'static str)] {
-    match options {
-        Options::Create(GuestKind::Qemu) => &[("force", "archive"), ("live-restore", "archive"), ("unique", "archive")],
-        Options::Create(GuestKind::Lxc) => &[("unique", "restore")],
-        _ => &[],
+/// The form in which a parameter counts: where it has several, another parameter says which.
+fn form<'a>(parameter: &'a Parameter, given: &Given) -> Option<&'a Parameter> {
+    if parameter.forms.is_empty() {
+        return Some(parameter);
     }
-}
-
-const fn kind_type(kind: Kind) -> ValueType {
-    match kind {
-        Kind::Bool => ValueType::Boolean,
-        Kind::Int(..) => ValueType::Integer,
-        Kind::Number => ValueType::Number,
-        Kind::Format(format) if matches!(format.as_bytes(), b"pve-vmid") => ValueType::Integer,
-        _ => ValueType::String,
-    }
+    let ty = given.get(parameter.type_property.as_ref()?)?.first()?;
+    parameter.forms.iter().find(|form| form.types.contains(ty))
 }
 
 /// Checks a value of a call's own parameter; the text of the problem.
-pub(super) fn check_kind(kind: Kind, value: &str, name: &str) -> Option<String> {
-    let mut spec = ValueSpec { ty: kind_type(kind), ..ValueSpec::default() };
-    match kind {
-        Kind::Text(limit) => spec.max_length = (limit > 0).then_some(limit),
-        Kind::Bool | Kind::Number => {}
-        Kind::Int(from, to) => {
-            #[expect(clippy::cast_precision_loss, reason = "limits of parameters are small")]
-            let (from, to) = (from as f64, to as f64);
-            (spec.minimum, spec.maximum) = (Some(from), Some(to));
-        }
-        Kind::Choice(choices) => spec.choices = Some(choices.iter().map(|&choice| choice.to_owned()).collect()),
-        Kind::Pattern(pattern) => spec.pattern = Some(pattern.to_owned()),
-        Kind::Disk(guest) => spec.choices = Some(disk_keys(guest)),
-        Kind::Format(format) => {
-            if let Err(error) = spec.check(value, Spelling::Parameter) {
-                return Some(error.proxmox_text(name));
-            }
-            return check_named(format, value).err().map(|text| ValueError::Format(text).proxmox_text(name));
-        }
-    }
+fn check_value(spec: &ValueSpec, value: &str, name: &str) -> Option<String> {
     spec.check(value, Spelling::Parameter).err().map(|error| error.proxmox_text(name))
-}
-
-/// The keys that `resize` and its like take, in the order in which Proxmox lists them.
-fn disk_keys(guest: GuestKind) -> Vec<String> {
-    let numbered = |stem: &str, count: u32| (0..count).map(|n| format!("{stem}{n}")).collect::<Vec<_>>();
-    match guest {
-        GuestKind::Qemu => {
-            let mut keys = numbered("ide", 4);
-            keys.extend(numbered("scsi", 31));
-            keys.extend(numbered("virtio", 16));
-            keys.extend(numbered("sata", 6));
-            keys.extend(["efidisk0".to_owned(), "tpmstate0".to_owned()]);
-            keys
-        }
-        GuestKind::Lxc => {
-            let mut keys = vec!["rootfs".to_owned()];
-            keys.extend(numbered("mp", 256));
-            keys
-        }
-    }
-}
-
-/// The named formats of calls; those of options are in the schema.
-fn check_named(format: &str, value: &str) -> Result<(), String> {
-    if let Some(item) = format.strip_suffix("-list") {
-        return split_list(value).try_for_each(|part| check_named(item, part));
-    }
-    let name_like = |least: usize, extra: &[u8]| {
-        value.len() >= least
-            && value.starts_with(|c: char| c.is_ascii_alphabetic())
-            && value.bytes().all(|b| b.is_ascii_alphanumeric() || extra.contains(&b))
-    };
-    match format {
-        "pve-vmid" => value.parse::<Vmid>().map(drop).map_err(|()| "value does not look like a valid VM ID".to_owned()),
-        "pve-configid" if name_like(2, b"_-") => Ok(()),
-        "pve-configid" => Err(format!("invalid configuration ID '{value}'")),
-        "pve-storage-id" if name_like(2, b"-_.") => Ok(()),
-        "pve-storage-id" => Err(format!("storage ID '{value}' contains illegal characters")),
-        "pve-node" if !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') => Ok(()),
-        "pve-node" => Err("value does not look like a valid node name".to_owned()),
-        "pve-poolid" => {
-            let fits = !value.is_empty()
-                && value.split('/').all(|part| {
-                    !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-                });
-            if fits { Ok(()) } else { Err(format!("invalid pool name '{value}'")) }
-        }
-        "mac-prefix" => {
-            let octets: Vec<&str> = value.split(':').collect();
-            let hex = |octet: &&str| octet.len() == 2 && octet.bytes().all(|b| b.is_ascii_hexdigit());
-            let unicast = u8::from_str_radix(octets[0], 16).is_ok_and(|first| first & 1 == 0);
-            let fits = (1..=5).contains(&octets.len()) && octets.iter().all(hex) && unicast;
-            if fits { Ok(()) } else { Err("value is not a valid unicast MAC address prefix".to_owned()) }
-        }
-        _ => check_format(format, value),
-    }
 }
 
 /// Checks an option of a guest: by the tables, and by the rules that only the server's code has.
@@ -272,5 +171,98 @@ pub(super) fn check_option(kind: GuestKind, name: &str, spec: &ValueSpec, value:
             if fits { None } else { format_error(format!("invalid time zone '{value}'")) }
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pve::calls::call;
+
+    /// What comes of parameters, given as `name=value`: the values, or the errors by name.
+    fn checked(release: u32, name: &str, given: &[&str]) -> Result<Vec<String>, Vec<String>> {
+        let (method, path) = name.split_once(' ').unwrap();
+        let mut parameters = Given::new();
+        for (name, value) in given.iter().map(|pair| pair.split_once('=').unwrap()) {
+            parameters.entry(name.to_owned()).or_default().push(value.to_owned());
+        }
+        let told = |pairs: BTreeMap<String, String>, between: &str| {
+            pairs.into_iter().map(|(name, text)| format!("{name}{between}{text}")).collect()
+        };
+        let result = check(call(release, method, path).unwrap(), &parameters, release);
+        result.map(|values| told(values, "=")).map_err(|errors| told(errors, ": "))
+    }
+
+    fn errors(name: &str, given: &[&str]) -> Vec<String> {
+        checked(9, name, given).unwrap_err()
+    }
+
+    #[test]
+    fn one_value_is_told_from_a_list() {
+        let move_disk = ["node=a1", "vmid=100", "disk=scsi0", "digest=a", "digest=b"];
+        assert_eq!(
+            errors("PUT /nodes/{node}/qemu/{vmid}/resize", &[&move_disk[..], &["size=1G"]].concat()),
+            ["digest: type check ('string') failed - got ARRAY"]
+        );
+        assert_eq!(
+            checked(9, "PUT /nodes/{node}/qemu/{vmid}/unlink", &["node=a1", "vmid=100", "idlist=ab", "idlist=cd"]),
+            Ok(vec!["idlist=ab,cd".to_owned(), "node=a1".to_owned(), "vmid=100".to_owned()])
+        );
+        let exec = "POST /nodes/{node}/qemu/{vmid}/agent/exec";
+        assert_eq!(
+            checked(9, exec, &["node=a1", "vmid=100", "command=echo", "command=a,b"]),
+            Ok(vec!["command=echo\0a,b".to_owned(), "node=a1".to_owned(), "vmid=100".to_owned()])
+        );
+        let start = "POST /cluster/bulk-action/guest/start";
+        assert_eq!(
+            errors(start, &["vms=100", "vms=7"]),
+            ["vms[1]: invalid format - value does not look like a valid VM ID\n"]
+        );
+    }
+
+    #[test]
+    fn the_format_of_a_number_comes_before_its_range() {
+        assert_eq!(
+            errors("GET /nodes/{node}/qemu/{vmid}/status/current", &["node=a1", "vmid=5"]),
+            ["vmid: invalid format - value does not look like a valid VM ID\n"]
+        );
+    }
+
+    #[test]
+    fn one_parameter_may_need_another() {
+        let config = "PUT /nodes/{node}/qemu/{vmid}/config";
+        let given = ["node=a1", "vmid=100", "force=1"];
+        assert_eq!(errors(config, &given), ["delete: missing property required by 'force'"]);
+        assert_eq!(
+            checked(8, config, &given),
+            Err(vec!["delete: missing property - 'force' requires this property".to_owned()])
+        );
+        // An option may need a parameter, too.
+        let create = "POST /nodes/{node}/qemu";
+        assert_eq!(
+            errors(create, &["node=a1", "vmid=100", "unique=1"]),
+            ["archive: missing property required by 'unique'"]
+        );
+        assert_eq!(errors(create, &["node=a1"]), ["vmid: property is missing and it is not optional"]);
+    }
+
+    #[test]
+    fn what_nobody_described_is_refused_unless_the_call_is_open() {
+        let text = "bogus: property is not defined in schema and the schema does not allow additional properties";
+        assert_eq!(errors("GET /version", &["bogus=1"]), [text]);
+        assert_eq!(checked(9, "GET /cluster/sdn/fabrics", &["bogus=1"]), Ok(vec!["bogus=1".to_owned()]));
+    }
+
+    #[test]
+    fn a_form_goes_by_the_type() {
+        let update = "PUT /cluster/sdn/fabrics/fabric/{id}";
+        let of =
+            |protocol: &str| checked(9, update, &["id=f1", &format!("protocol={protocol}"), "delete=redistribute"]);
+        assert!(of("bgp").is_ok());
+        let refused = of("openfabric").unwrap_err();
+        assert!(
+            refused[0].starts_with("delete[0]: value 'redistribute' does not have a value in the enum"),
+            "{refused:?}"
+        );
     }
 }

@@ -148,9 +148,9 @@ pub(in crate::sim) fn ha_delete(cluster: &mut Cluster, call: &Call) -> Outcome {
     }
 }
 
-pub(in crate::sim) fn ha_rules(cluster: &mut Cluster, _: &Call) -> Outcome {
-    // Rules came with release 9; making one is not simulated, so there are none.
-    if cluster.access.release() < 9 { Err(Failure::NotImplemented) } else { Ok(rows(Vec::new())) }
+pub(in crate::sim) fn ha_rules(_: &mut Cluster, _: &Call) -> Outcome {
+    // Making one is not simulated, so there are none.
+    Ok(rows(Vec::new()))
 }
 
 pub(in crate::sim) fn ha_groups(cluster: &mut Cluster, _: &Call) -> Outcome {

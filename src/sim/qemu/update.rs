@@ -123,7 +123,7 @@ fn prepare(cluster: &mut Cluster, call: &Call) -> Result<Change, Failure> {
         return Err(Failure::die("no options specified"));
     }
     if set.values().any(|value| value.contains("import-from=")) {
-        return Err(Failure::NotImplemented);
+        return Err(Failure::Unsupported);
     }
     unalias(&mut set);
     check_values(cluster, &set)?;

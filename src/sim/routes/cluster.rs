@@ -1,0 +1,29 @@
+//! Calls about the whole cluster: version, resources, options, high availability, pools.
+
+use super::{Route, route};
+use crate::sim::api;
+
+pub(super) static ROUTES: &[Route] = &[
+    route("GET", "/version", api::version),
+    route("GET", "/cluster/status", api::cluster_status),
+    route("GET", "/cluster/resources", api::resources),
+    route("GET", "/cluster/nextid", api::next_id),
+    route("GET", "/cluster/tasks", api::cluster_tasks),
+    route("GET", "/cluster/options", api::cluster_options),
+    route("PUT", "/cluster/options", api::set_cluster_options),
+    route("GET", "/cluster/ha/resources", api::ha_resources),
+    route("POST", "/cluster/ha/resources", api::ha_create),
+    route("GET", "/cluster/ha/resources/{sid}", api::ha_read),
+    route("PUT", "/cluster/ha/resources/{sid}", api::ha_update),
+    route("DELETE", "/cluster/ha/resources/{sid}", api::ha_delete),
+    route("GET", "/cluster/ha/rules", api::ha_rules),
+    route("GET", "/cluster/ha/groups", api::ha_groups),
+    route("GET", "/cluster/ha/status/current", api::ha_status),
+    route("GET", "/pools", api::pools),
+    route("POST", "/pools", api::pool_create),
+    route("PUT", "/pools", api::pool_update),
+    route("DELETE", "/pools", api::pool_delete),
+    route("GET", "/pools/{poolid}", api::pool_read),
+    route("PUT", "/pools/{poolid}", api::pool_update),
+    route("DELETE", "/pools/{poolid}", api::pool_delete),
+];

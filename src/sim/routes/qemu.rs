@@ -1,0 +1,42 @@
+//! Calls about virtual machines.
+
+use super::{Route, route};
+use crate::sim::{migrate, qemu, snapshot};
+
+pub(super) static ROUTES: &[Route] = &[
+    route("GET", "/nodes/{node}/qemu", qemu::list),
+    route("POST", "/nodes/{node}/qemu", qemu::create),
+    route("GET", "/nodes/{node}/qemu/{vmid}", qemu::index),
+    route("DELETE", "/nodes/{node}/qemu/{vmid}", qemu::destroy),
+    route("GET", "/nodes/{node}/qemu/{vmid}/config", qemu::read_config),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/config", qemu::update),
+    route("POST", "/nodes/{node}/qemu/{vmid}/config", qemu::update_in_task),
+    route("GET", "/nodes/{node}/qemu/{vmid}/pending", qemu::read_pending),
+    route("GET", "/nodes/{node}/qemu/{vmid}/cloudinit", qemu::read_cloudinit),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/cloudinit", qemu::make_cloudinit),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/unlink", qemu::unlink),
+    route("GET", "/nodes/{node}/qemu/{vmid}/feature", qemu::feature),
+    route("GET", "/nodes/{node}/qemu/{vmid}/status", qemu::status_index),
+    route("GET", "/nodes/{node}/qemu/{vmid}/status/current", qemu::status),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/start", qemu::start),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/stop", qemu::stop),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/shutdown", qemu::shutdown),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/reboot", qemu::reboot),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/reset", qemu::reset),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/suspend", qemu::suspend),
+    route("POST", "/nodes/{node}/qemu/{vmid}/status/resume", qemu::resume),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/resize", qemu::resize),
+    route("POST", "/nodes/{node}/qemu/{vmid}/clone", qemu::clone),
+    route("POST", "/nodes/{node}/qemu/{vmid}/template", qemu::template),
+    route("POST", "/nodes/{node}/qemu/{vmid}/move_disk", qemu::move_disk),
+    route("GET", "/nodes/{node}/qemu/{vmid}/migrate", migrate::check),
+    route("POST", "/nodes/{node}/qemu/{vmid}/migrate", migrate::migrate),
+    route("POST", "/nodes/{node}/qemu/{vmid}/agent/ping", qemu::agent),
+    route("GET", "/nodes/{node}/qemu/{vmid}/agent/network-get-interfaces", qemu::agent),
+    route("GET", "/nodes/{node}/qemu/{vmid}/snapshot", snapshot::list),
+    route("POST", "/nodes/{node}/qemu/{vmid}/snapshot", snapshot::take),
+    route("DELETE", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}", snapshot::delete),
+    route("GET", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/config", snapshot::read),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/config", snapshot::describe),
+    route("POST", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/rollback", snapshot::rollback),
+];
