@@ -1,4 +1,4 @@
-//! Proxmox's vocabulary: values, property strings, option tables, configuration files, and requests as data.
+//! Proxmox's vocabulary: values, property strings, tables of options and calls, configuration files, requests as data.
 //!
 //! Nothing here performs input or output. The simulator shares [`value`], [`property`], [`schema`], [`calls`],
 //! [`format`], [`text`] and [`http`]; [`compare`] and [`effect`] are closed to it, so that the planner's reading of
