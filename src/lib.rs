@@ -10,7 +10,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`diagnostics`], [`secret`] | a problem with its code, place and hint, as a value; a string that cannot be printed |
-//! | [`pve`] | Proxmox's vocabulary: tables of options and calls, property strings, sizes, ids; requests as data; comparison by meaning |
+//! | [`pve`] | Proxmox's vocabulary: tables of options and calls, property strings; requests as data; comparison by meaning |
 //! | [`manifest`] | YAML to a typed fleet, with the place of everything |
 //! | [`clusters`] | settings from variables, and which cluster a guest belongs to |
 //! | [`desired`] | the fleet resolved: routed, merged, with defaults, each value with its origin |
