@@ -1,7 +1,8 @@
 //! Proxmox's own parsers, printers and checks against ours: cases that its code answered, as data.
 //!
-//! `tests/pve/vectors-pure.json` holds them by set; `meta` says how they were made. Another file of the same form can
-//! be named by `PVEFLEET_VECTORS`: then all is counted, and what disagrees is told without failing.
+//! `tests/pve/vectors-pure.json` and `vectors-more.json` hold them by set; `meta` says how they were made. Another file
+//! of the same form can be named by `PVEFLEET_VECTORS`: then all of that one is counted, and what disagrees is told
+//! without failing.
 //! `cargo test --test vectors -- --nocapture` prints the counts.
 
 use std::collections::BTreeMap;
@@ -285,14 +286,21 @@ fn input_of(case: &Value) -> String {
 #[test]
 fn proxmox_and_we_read_and_print_alike() {
     let named = std::env::var_os("PVEFLEET_VECTORS");
-    let file = match &named {
-        Some(path) => std::fs::read_to_string(path).unwrap(),
-        None => include_str!("pve/vectors-pure.json").to_owned(),
+    let files = match &named {
+        Some(path) => vec![std::fs::read_to_string(path).unwrap()],
+        None => {
+            vec![include_str!("pve/vectors-pure.json").to_owned(), include_str!("pve/vectors-more.json").to_owned()]
+        }
     };
-    let file: Value = serde_json::from_str(&file).unwrap();
+    let mut sets = BTreeMap::<String, Vec<Value>>::new();
+    for file in files {
+        let file: Value = serde_json::from_str(&file).unwrap();
+        for (set, cases) in file["pure"].as_object().unwrap() {
+            sets.entry(set.clone()).or_default().extend(cases.as_array().unwrap().iter().cloned());
+        }
+    }
     let (mut agreed, mut total, mut wrong) = (0, 0, Vec::new());
-    for (set, cases) in file["pure"].as_object().unwrap() {
-        let cases = cases.as_array().unwrap();
+    for (set, cases) in &sets {
         let answer = SETS.iter().find(|(name, _)| name == set).map(|(_, answer)| *answer);
         let mut agree = 0;
         for case in cases {

@@ -35,6 +35,32 @@ const PATTERNS: &[(&str, &str, &str)] = &[
     ("pve-task-status-type", "(?i)ok|error|warning|unknown", "invalid status '{}'"),
     ("pve-storage-vgname", "(?i)[a-z0-9][a-z0-9_.-]*[a-z0-9]", "lvm name '{}' contains illegal characters"),
     ("pve-phys-bits", "host|0?[89]|[1-5][0-9]|6[0-4]", "value must be an integer between 8 and 64 or 'host'"),
+    ("pve-realm", "[A-Za-z][A-Za-z0-9._-]+", "value does not look like a valid realm"),
+    (
+        "pve-tokenid",
+        r"[^\s:/]+@[A-Za-z][A-Za-z0-9._-]+![A-Za-z][A-Za-z0-9._-]+",
+        "value '{}' does not look like a valid token ID",
+    ),
+    ("pve-groupid", "[A-Za-z0-9._-]+", "group name '{}' contains invalid characters"),
+    ("pve-roleid", "[A-Za-z0-9._-]+", "role name '{}' contains invalid characters"),
+    (
+        "mac-prefix",
+        "(?i)[a-f0-9][02468ace](?::[a-f0-9]{2}){0,2}(?::[a-f0-9]?)?",
+        "value is not a valid unicast MAC address prefix",
+    ),
+    ("pve-ha-resource-id", r"[a-z]+:\S+", "value does not look like a valid ha resource id"),
+    ("pve-ha-resource-or-vm-id", r"[a-z]+:\S+|\d+", "value does not look like a valid ha resource id"),
+    ("pve-ha-node", r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?::\d+)?", "value does not look like a valid ha node"),
+    ("pve-storage-content", "images|rootdir|vztmpl|iso|backup|snippets|import|none", "invalid content type '{}'"),
+    ("pve-storage-format", "raw|qcow2|vmdk|subvol", "invalid format '{}'"),
+    ("pve-storage-path", r"(?s)/[^;()].*", "value does not look like a valid absolute path"),
+    ("pve-storage-options", r"\S+", "invalid options '{}'"),
+    ("pve-day-of-week", "mon|tue|wed|thu|fri|sat|sun", "invalid day '{}'"),
+    (
+        "graphite-path",
+        r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?\.)*[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?",
+        "value does not look like a valid graphite path",
+    ),
 ];
 
 /// A format's name, its check, and Proxmox's text.
@@ -54,6 +80,9 @@ const CHECKS: &[Check] = &[
     ("CIDR", is_cidr, "value does not look like a valid CIDR network"),
     ("pve-ipv4-config", is_ipv4_config, "value does not look like a valid ipv4 network configuration"),
     ("pve-ipv6-config", is_ipv6_config, "value does not look like a valid ipv6 network configuration"),
+    ("IPorCIDR", is_ip_or_network, "value does not look like a valid IP address or CIDR network"),
+    ("IPorCIDRorAlias", is_ip_or_alias, "value does not look like a valid IP address or CIDR network"),
+    ("pve-storage-server", is_address, "value does not look like a valid server name or IP address"),
     ("address", is_address, "value does not look like a valid address: {}"),
     ("disk-size", is_size, "value does not look like a valid disk size: {}"),
     ("pve-startup-order", is_startup_order, "unable to parse startup options"),
@@ -97,6 +126,8 @@ pub fn check_format(format: &str, text: &str) -> Result<(), String> {
         "pve-storage-id" => check_id("storage", text),
         "acme-plugin-id" => check_id("ACME plugin", text),
         "pve-poolid" => check_pool(text),
+        "pve-userid" => check_user(text),
+        "pve-replication-job-id" => check_job(text),
         "pve-hotplug-features" => check_hotplug(text),
         "pve-vlan-id-or-range" => check_vlans(text),
         "storage-pair" => check_pair("pve-storage-id", text),
@@ -207,8 +238,22 @@ fn is_ipv6_config(text: &str) -> bool {
     matches!(text, "auto" | "dhcp" | "manual") || is_cidr6(text)
 }
 
+/// An address alone or with a length of any size.
+fn is_ip_or_network(text: &str) -> bool {
+    let (address, length) = text.split_once('/').map_or((text, "0"), |(address, length)| (address, length));
+    let bits = if is_ipv4(address) { 32 } else { 128 };
+    is_ip(address) && is_number(length) && number(length) <= bits
+}
+
+/// The same, or the name of an alias of the firewall.
+fn is_ip_or_alias(text: &str) -> bool {
+    let name = text.strip_prefix("dc/").or_else(|| text.strip_prefix("guest/")).unwrap_or(text);
+    matches_whole("[A-Za-z][A-Za-z0-9_-]+", name) || is_ip_or_network(text)
+}
+
 fn is_address(text: &str) -> bool {
-    is_ip(text) || value::is_dns_name(text)
+    // A lone `0` counts as nothing found.
+    is_ip(text) || (text != "0" && value::is_dns_name(text))
 }
 
 fn is_size(text: &str) -> bool {
@@ -301,6 +346,28 @@ fn check_pool(text: &str) -> Result<(), String> {
         return Err(format!("pool name '{text}' contains invalid characters\n"));
     }
     Ok(())
+}
+
+fn check_user(text: &str) -> Result<(), String> {
+    let text = if text == "0" { "" } else { text };
+    match text.chars().count() {
+        0..3 => Err(format!("user name '{text}' is too short\n")),
+        length @ 65.. => Err(format!("user name '{text}' is too long ({length} > 64)\n")),
+        _ if !matches_whole(r"[^\s:/]+@[A-Za-z][A-Za-z0-9._-]+", text) => {
+            Err(format!("value '{text}' does not look like a valid user name\n"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_job(text: &str) -> Result<(), String> {
+    match text.split_once('-').filter(|(guest, job)| is_number(guest) && is_number(job)) {
+        None => Err(format!("invalid replication job id '{text}'\n")),
+        Some((guest, _)) if number(guest) < 100 => {
+            Err(format!("invalid replication job id '{text}' (guest IDs < 100 are reserved)\n"))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 fn check_hotplug(text: &str) -> Result<(), String> {
@@ -408,6 +475,10 @@ mod tests {
     #[test]
     fn texts_are_those_of_proxmox() {
         let text = |format, value| check_format(format, value).unwrap_err();
+        assert_eq!(text("pve-userid", "ab"), "user name 'ab' is too short\n");
+        assert_eq!(text("pve-userid", "a:b@pam"), "value 'a:b@pam' does not look like a valid user name\n");
+        let reserved = "invalid replication job id '99-0' (guest IDs < 100 are reserved)\n";
+        assert_eq!(text("pve-replication-job-id", "99-0"), reserved);
         assert_eq!(text("pve-hotplug-features", "disk,foo"), "invalid hotplug feature 'foo'\n");
         assert_eq!(text("storage-pair", "ab:cd,ab:ef"), "duplicate mapping for source 'ab'\n\n");
         assert_eq!(text("pve-vlan-id-or-range", "1"), "invalid VLAN tag '1'\n");

@@ -1,7 +1,7 @@
 //! A container's volume as the server itself reads and prints it: `rootfs`, mount points, unused ones.
 
 use super::property::{self, Properties, Refusal};
-use super::schema::{PropertyFormat, catalog, split_index};
+use super::schema::{PropertyFormat, catalog};
 use super::value::{GuestKind, Size};
 
 /// Where a container's volume comes from.
@@ -84,8 +84,19 @@ impl Mount {
 }
 
 fn format_of(option: &str) -> Option<&'static PropertyFormat> {
-    let is_volume = option == "rootfs" || split_index(option).is_some_and(|(stem, _)| matches!(stem, "mp" | "unused"));
-    catalog(GuestKind::Lxc).find(option).filter(|_| is_volume)?.value.properties.as_ref()
+    // Any number will do here: which ones there are is asked elsewhere.
+    let is_numbered = |stem| {
+        option
+            .strip_prefix(stem)
+            .is_some_and(|index: &str| !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let first = match option {
+        "rootfs" => "rootfs",
+        _ if is_numbered("mp") => "mp0",
+        _ if is_numbered("unused") => "unused0",
+        _ => return None,
+    };
+    catalog(GuestKind::Lxc).find(first)?.value.properties.as_ref()
 }
 
 #[cfg(test)]
@@ -109,6 +120,8 @@ mod tests {
     fn what_is_no_volume_is_refused() {
         let text = |option, value| Mount::parse(option, value).unwrap_err().to_string();
         assert_eq!(text("net0", "x"), "parse_volume - unknown type: net0\n");
+        assert_eq!(text("mp", "x"), "parse_volume - unknown type: mp\n");
+        assert!(Mount::parse("mp256", "lvm:8,mp=/x").is_ok());
         assert_eq!(text("mp0", "lvm:8"), "format error\nmp: property is missing and it is not optional\n");
     }
 

@@ -172,24 +172,19 @@ impl Size {
 }
 
 /// Digits with an optional fraction times a factor, rounded down to whole bytes.
+///
+/// A fraction is counted with floating point, as Proxmox does: of very large sizes the last byte depends on it.
 fn scaled(digits: &str, factor: u64) -> Option<u64> {
-    let (whole, fraction) = match digits.split_once('.') {
-        Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
-        Some(_) => return None,
-        None => (digits, ""),
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let Some((whole, fraction)) = digits.split_once('.') else {
+        return is_digits(digits).then(|| digits.parse::<u64>().ok()?.checked_mul(factor)).flatten();
     };
-    let is_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
+    if !is_digits(whole) || !is_digits(fraction) {
         return None;
     }
-    // More digits than these are less than a byte, whatever the unit.
-    let fraction = &fraction[..fraction.len().min(18)];
-    let mut bytes = u128::from(whole.parse::<u64>().ok()?) * u128::from(factor);
-    if !fraction.is_empty() {
-        let divisor = 10u128.pow(u32::try_from(fraction.len()).ok()?);
-        bytes += u128::from(fraction.parse::<u64>().ok()?) * u128::from(factor) / divisor;
-    }
-    u64::try_from(bytes).ok()
+    let bytes = digits.parse::<f64>().ok()? * factor as f64;
+    // From here on it would not fit into 64 bits.
+    (bytes < 18_446_744_073_709_551_616.0).then_some(bytes as u64)
 }
 
 impl fmt::Display for Size {
@@ -209,7 +204,7 @@ impl fmt::Display for Size {
 pub fn split_list(text: &str) -> impl Iterator<Item = &str> {
     let by_nul = text.contains('\0');
     let text = if by_nul { text.trim_end_matches('\0') } else { text };
-    text.split(move |c: char| if by_nul { c == '\0' } else { matches!(c, ',' | ';') || is_space(c) })
+    text.split(move |c: char| if by_nul { c == '\0' } else { matches!(c, ',' | ';') || c.is_whitespace() })
         .filter(move |item| !item.is_empty() || (by_nul && !text.is_empty()))
 }
 

@@ -118,7 +118,10 @@ fn section_text(section: &Section, waits: bool) -> String {
     let lines = section.values.iter().filter(|(key, _)| !matches!(key.as_str(), "description" | "env"));
     lines.for_each(|(key, value)| text.push_str(&format!("{key}: {value}\n")));
     let env = section.values.get("env").filter(|env| !matches!(env.as_str(), "" | "0"));
-    for variable in env.into_iter().flat_map(|env| env.trim_end_matches('\0').split('\0')).filter(|one| !one.is_empty())
+    let variables = env.map(|env| env.trim_end_matches('\0')).filter(|env| !env.is_empty()).into_iter();
+    // Of variables without a name and a value, only a first one is kept.
+    for (_, variable) in
+        variables.flat_map(|env| env.split('\0').enumerate()).filter(|(at, one)| *at == 0 || !one.is_empty())
     {
         text.push_str(&format!("lxc.environment.runtime: {variable}\n"));
     }
