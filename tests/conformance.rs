@@ -178,6 +178,7 @@ impl Replay {
             params: pairs.map(|pair| (text(&pair[0]), text(&pair[1]))).collect(),
             authorization,
             node: entry["node"].as_str().unwrap_or(&self.node).to_owned(),
+            ..IncomingRequest::default()
         };
         let reply = self.cluster.handle(&request, self.now);
         self.now += reply.delay + 20;

@@ -161,11 +161,8 @@ mod tests {
             privileges: privileges.iter().map(|name| (*name).to_owned()).collect(),
             propagate: false,
         };
-        spec.tokens = vec![TokenSpec {
-            id: "ops@pve!narrow".to_owned(),
-            secret: "s".to_owned(),
-            grants: vec![grant("/", &["Sys.Audit"]), grant("/vms/9000", &["VM.Audit"])],
-        }];
+        let grants = vec![grant("/", &["Sys.Audit"]), grant("/vms/9000", &["VM.Audit"])];
+        spec.tokens = vec![TokenSpec::new("ops@pve!narrow", "s", grants)];
         let cluster = Arc::new(Mutex::new(Cluster::new(spec, 1)));
         let client = ClusterClient::new("staging", Arc::new(SimTransport::first(cluster)));
         let live = read(&client, &[110, 150]).await;

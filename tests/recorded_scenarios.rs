@@ -146,6 +146,7 @@ impl Replay {
             params: params.flat_map(|(name, value)| values(value).into_iter().map(|v| (name.clone(), v))).collect(),
             authorization: Some(format!("PVEAPIToken={user}=s")),
             node: "pve1".to_owned(),
+            ..IncomingRequest::default()
         };
         let reply = self.cluster.handle(&request, self.now).response;
         while self.cluster.is_busy() {

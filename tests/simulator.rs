@@ -29,6 +29,7 @@ impl Bench {
             params: params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             authorization: Some(self.token.clone()),
             node,
+            ..IncomingRequest::default()
         };
         self.cluster.handle(&request, self.now)
     }

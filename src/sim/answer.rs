@@ -38,6 +38,8 @@ pub(super) enum Failure {
     DieWith(String, BTreeMap<String, String>),
     /// 500 after waiting.
     DieAfter(u64, String),
+    /// Another status with a text.
+    Refused(u16, String),
     /// Another status, with an empty body.
     Empty(u16, String),
     /// 501 in Proxmox's words: its release has no such call.
@@ -73,7 +75,11 @@ impl Failure {
                 text
             }
             Self::Permission(what) => permission_text(what),
-            Self::Die(text) | Self::DieWith(text, _) | Self::DieAfter(_, text) | Self::Empty(_, text) => text.clone(),
+            Self::Die(text)
+            | Self::DieWith(text, _)
+            | Self::DieAfter(_, text)
+            | Self::Refused(_, text)
+            | Self::Empty(_, text) => text.clone(),
             Self::NotImplemented => "not implemented".to_owned(),
             Self::Unsupported => "not simulated".to_owned(),
         }
@@ -115,6 +121,7 @@ pub(super) fn response(outcome: &Outcome, method: &str, path: &str) -> (Response
             let body = json!({ "data": null, "errors": errors, "message": format!("{text}\n") });
             Response { status: 500, reason: text.clone(), body: body.to_string() }
         }
+        Failure::Refused(status, text) => with_message(*status, text, "\n"),
         Failure::Empty(status, reason) => Response { status: *status, reason: reason.clone(), body: String::new() },
         Failure::NotImplemented => with_message(501, &format!("Method '{method} {path}' not implemented"), ""),
         Failure::Unsupported => with_message(501, &format!("The simulator does not do this: {method} {path}"), "\n"),

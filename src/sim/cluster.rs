@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::access::{Access, Check, Subject};
+use super::access::{Access, Check, Subject, is_by_token};
 use super::answer::{self, Failure, Outcome};
 use super::chance::Chance;
 use super::config::Config;
@@ -24,7 +24,7 @@ use crate::pve::value::{GuestKind, Size, Vmid};
 pub type Millis = u64;
 
 /// A request as a node receives it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IncomingRequest {
     /// `GET`, `POST`, `PUT`, `DELETE`, or what else was sent.
     pub method: String,
@@ -34,6 +34,10 @@ pub struct IncomingRequest {
     pub params: Vec<(String, String)>,
     /// The `Authorization` header.
     pub authorization: Option<String>,
+    /// The `Cookie` header.
+    pub cookie: Option<String>,
+    /// The `CSRFPreventionToken` header.
+    pub csrf_token: Option<String>,
     /// The node that was asked.
     pub node: String,
 }
@@ -126,7 +130,7 @@ impl Cluster {
             .map(|(name, comment)| (name.clone(), Pool { comment: comment.clone(), ..Pool::default() }))
             .collect();
         let mut cluster = Self {
-            access: Access::new(spec.tokens.clone(), release),
+            access: Access::new(&spec, release, seed),
             guests: BTreeMap::new(),
             storages: Storages::new(spec.storages.clone()),
             pools,
@@ -225,7 +229,10 @@ impl Cluster {
 
     fn record(&mut self, request: &IncomingRequest, at: Millis, status: u16, unimplemented: bool) {
         let kept = |(name, value): &(String, String)| {
-            let secret = matches!(name.as_str(), "cipassword" | "password" | "sshkeys" | "ssh-public-keys");
+            let secret = matches!(
+                name.as_str(),
+                "cipassword" | "confirmation-password" | "otp" | "password" | "sshkeys" | "ssh-public-keys"
+            );
             (name.clone(), if secret { "**********".to_owned() } else { value.clone() })
         };
         // A server that runs for weeks keeps the newer half.
@@ -252,8 +259,9 @@ impl Cluster {
         }
         let found = calls::find(self.access.release(), method, &request.path);
         let world = found.as_ref().is_some_and(|found| found.call.permission == Some(Rule::World));
-        let subject = match self.access.authenticate(request.authorization.as_deref()) {
-            Err(_) if world => Subject::root(),
+        let subject = match self.access.authenticate(request, self.unix_time()) {
+            // Nobody is asked who they are there.
+            _ if world => Subject::root(),
             other => other?,
         };
         let found = found.ok_or(Failure::NotImplemented)?;
@@ -268,7 +276,7 @@ impl Cluster {
                 return Err(Failure::parameter(name, text));
             }
         }
-        if found.call.no_token && subject.token().is_some() {
+        if found.call.no_token && is_by_token(request) {
             let path = decoded(&request.path);
             return Err(Failure::Permission(format!(
                 "URI '{path}' not available with API token, need proper ticket.\n"
@@ -302,12 +310,18 @@ impl Cluster {
 
     /// A check of privileges on a path.
     pub(super) fn check_for<'a>(&'a self, subject: &'a Subject, path: &str) -> Check<'a> {
-        let vmid = path.strip_prefix("/vms/").and_then(|rest| rest.parse().ok());
-        Check { subject, pool: vmid.and_then(|vmid| self.pool_of(vmid)) }
+        let _ = path;
+        self.check(subject)
     }
 
     pub(super) fn check_guest<'a>(&'a self, subject: &'a Subject, vmid: u32) -> Check<'a> {
-        Check { subject, pool: self.pool_of(vmid) }
+        let _ = vmid;
+        self.check(subject)
+    }
+
+    /// A check of what somebody may do.
+    pub(super) const fn check<'a>(&'a self, subject: &'a Subject) -> Check<'a> {
+        Check { subject, pool: None, access: &self.access, pools: &self.pools }
     }
 
     /// Waits for a guest's lock file as a call does; how long that took.

@@ -1,6 +1,6 @@
 //! Who may make a call: the checks of the table of calls, carried out.
 
-use super::access::Subject;
+use super::access::{Subject, check_user_name, normalize_path};
 use super::answer::Failure;
 use super::cluster::Cluster;
 use super::params::Given;
@@ -82,12 +82,11 @@ impl Cluster {
             Rule::UseridGroup(group) => self.holds_group(group, question),
             Rule::PermModify(template) => {
                 let path = question.path(template);
-                let own = [("/storage/", "Datastore.Allocate"), ("/vms/", "VM.Allocate"), ("/pool/", "Pool.Allocate")]
-                    .into_iter()
-                    .find(|(below, _)| path.starts_with(below));
-                let mut privileges = vec!["Permissions.Modify"];
-                privileges.extend(own.map(|(_, privilege)| privilege));
-                self.check_for(question.subject, &path).need(&path, &privileges)
+                // A path that can be none is refused by the call itself.
+                if normalize_path(&path).is_none() {
+                    return Ok(());
+                }
+                self.check(question.subject).need(&path, modifiers(&path))
             }
         }
     }
@@ -97,7 +96,7 @@ impl Cluster {
             return Err(refused());
         }
         let path = question.path(&perm.path);
-        let check = self.check_for(question.subject, &path);
+        let check = self.check(question.subject);
         let privileges: Vec<&str> = perm.privileges.iter().map(String::as_str).collect();
         if perm.any {
             return check.need(&path, &privileges);
@@ -111,11 +110,12 @@ impl Cluster {
         match what {
             // A token is not its user.
             UseridParam::Itself => {
-                self.check_user(userid).and(if question.subject.id == userid { Ok(()) } else { Err(refused()) })
+                self.access.find_user(userid)?;
+                if question.subject.id == userid { Ok(()) } else { Err(refused()) }
             }
             UseridParam::AllocateUser => {
                 let path = format!("/access/realm/{realm}");
-                self.check_for(question.subject, &path).need(&path, &["Realm.AllocateUser"])
+                self.check(question.subject).need(&path, &["Realm.AllocateUser"])
             }
         }
     }
@@ -124,151 +124,47 @@ impl Cluster {
         let userid = question.userid();
         let is_new = group.groups_param == Some(GroupsParam::Create);
         if !is_new {
-            self.check_user(userid)?;
+            self.access.find_user(userid)?;
         }
         let privileges: Vec<&str> = group.privileges.iter().map(String::as_str).collect();
-        let may = |path: &str| self.check_for(question.subject, path).any(path, &privileges);
-        if may("/access/groups") {
+        let check = self.check(question.subject);
+        if check.any("/access/groups", &privileges) {
             return Ok(());
         }
-        // No world has groups yet, so whoever may not act on all of them acts on none.
-        match (group.groups_param, split_list(question.parameter("groups").unwrap_or_default()).next()) {
-            (None, _) => Err(refused()),
-            (Some(_), None) => Err(Failure::privilege("/access/groups", &privileges.join("|"))),
-            (Some(_), Some(name)) => Err(Failure::privilege(&format!("/access/groups/{name}"), &privileges.join("|"))),
+        let reached = |name: &str| {
+            self.access.groups.contains_key(name) && check.any(&format!("/access/groups/{name}"), &privileges)
+        };
+        if group.groups_param.is_some() {
+            let refused = |path: &str| Err(Failure::privilege(path, &privileges.join("|")));
+            let groups = question.parameter("groups").unwrap_or_default();
+            if split_list(groups).next().is_none() {
+                return refused("/access/groups");
+            }
+            if let Some(name) = split_list(groups).find(|name| !reached(name)) {
+                return refused(&format!("/access/groups/{name}"));
+            }
         }
-    }
-
-    /// Refuses a user that there is not.
-    fn check_user(&self, userid: &str) -> Result<(), Failure> {
-        realm_of(userid)?;
-        if self.access.has_user(userid) { Ok(()) } else { Err(Failure::die(format!("no such user ('{userid}')"))) }
+        let member = || self.access.groups.iter().any(|(name, group)| group.members.contains(userid) && reached(name));
+        if is_new || member() { Ok(()) } else { Err(refused()) }
     }
 }
 
 /// The realm of a user's name, which must be one.
 fn realm_of(userid: &str) -> Result<&str, Failure> {
-    let length = userid.chars().count();
-    if length < 3 {
-        return Err(Failure::die(format!("user name '{userid}' is too short")));
-    }
-    if length > 64 {
-        return Err(Failure::die(format!("user name '{userid}' is too long ({length} > 64)")));
-    }
-    let is_name = |name: &str| !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || ":/".contains(c));
-    let is_realm = |realm: &str| {
-        realm.len() > 1
-            && realm.starts_with(|c: char| c.is_ascii_alphabetic())
-            && realm.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
-    };
-    match userid.rsplit_once('@') {
-        Some((name, realm)) if is_name(name) && is_realm(realm) => Ok(realm),
-        _ => Err(Failure::die(format!("value '{userid}' does not look like a valid user name"))),
-    }
+    check_user_name(userid).map_err(Failure::Die)?;
+    Ok(userid.rsplit('@').next().unwrap_or_default())
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::pve::calls::call;
-
-    /// What a call comes to for `tester@pve!t` with these privileges on this path: the text, or nothing.
-    fn refusal(grant: (&str, &[&str]), name: &str, given: &[(&str, &str)]) -> Option<String> {
-        let grants = json!([{ "path": grant.0, "privileges": grant.1 }]);
-        let spec = json!({
-            "name": "test", "version": "9.1.9", "nodes": [{ "name": "pve1" }],
-            "tokens": [{ "id": "tester@pve!t", "secret": "s", "grants": grants }],
-        });
-        let cluster = Cluster::new(serde_json::from_value(spec).unwrap(), 1);
-        let subject = cluster.access.authenticate(Some("PVEAPIToken=tester@pve!t=s")).unwrap();
-        let given = given.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()])).collect();
-        let (method, path) = name.split_once(' ').unwrap();
-        let rule = call(9, method, path).unwrap().permission.as_ref();
-        cluster.permit(rule, &subject, &given).err().map(|failure| failure.text())
-    }
-
-    const NOTHING: (&str, &[&str]) = ("/nowhere", &[]);
-
-    #[test]
-    fn of_several_privileges_one_or_all_are_needed() {
-        let config = [("node", "pve1"), ("vmid", "100")];
-        let rollback = "POST /nodes/{node}/qemu/{vmid}/snapshot/{snapname}/rollback";
-        assert_eq!(
-            refusal(NOTHING, rollback, &config).as_deref(),
-            Some("Permission check failed (/vms/100, VM.Snapshot|VM.Snapshot.Rollback)")
-        );
-        assert_eq!(refusal(("/vms", &["VM.Snapshot.Rollback"]), rollback, &config), None);
-        let all = Rule::Perm(Perm {
-            path: "/vms/{vmid}".to_owned(),
-            privileges: vec!["VM.Audit".to_owned(), "VM.Clone".to_owned()],
-            any: false,
-            require_param: None,
-        });
-        let spec = json!({
-            "name": "test", "nodes": [{ "name": "pve1" }],
-            "tokens": [{ "id": "a@pve!t", "secret": "s", "grants": [{ "path": "/", "privileges": ["VM.Audit"] }] }],
-        });
-        let cluster = Cluster::new(serde_json::from_value(spec).unwrap(), 1);
-        let subject = cluster.access.authenticate(Some("PVEAPIToken=a@pve!t=s")).unwrap();
-        let given = Given::from([("vmid".to_owned(), vec!["7".to_owned()])]);
-        assert_eq!(cluster.permit(Some(&all), &subject, &given), Err(Failure::privilege("/vms/7", "VM.Clone")));
-    }
-
-    #[test]
-    fn where_one_of_several_is_enough_no_path_is_told() {
-        let clone = "POST /nodes/{node}/qemu/{vmid}/clone";
-        let given = [("vmid", "100"), ("newid", "200")];
-        assert_eq!(refusal(NOTHING, clone, &given).as_deref(), Some("Permission check failed (/vms/100, VM.Clone)"));
-        let may_clone: (&str, &[&str]) = ("/vms/100", &["VM.Clone"]);
-        assert_eq!(refusal(may_clone, clone, &given).as_deref(), Some("Permission check failed"));
-        assert_eq!(refusal(("/", &["VM.Clone", "VM.Allocate"]), clone, &given), None);
-    }
-
-    #[test]
-    fn what_the_table_gives_nobody_is_for_root_alone() {
-        assert_eq!(
-            refusal(("/", &["Sys.Modify"]), "POST /nodes/{node}/execute", &[]).as_deref(),
-            Some("Permission check failed (user != root@pam)")
-        );
-    }
-
-    #[test]
-    fn users_are_looked_at() {
-        let read = "GET /access/users/{userid}/token";
-        let told = |userid: &str| refusal(NOTHING, read, &[("userid", userid)]);
-        // A token is not the user whose it is.
-        assert_eq!(told("tester@pve").as_deref(), Some("Permission check failed"));
-        assert_eq!(told("nobody@pve").as_deref(), Some("Permission check failed"));
-        assert_eq!(told("nobody").as_deref(), Some("value 'nobody' does not look like a valid user name"));
-        assert_eq!(told("a").as_deref(), Some("user name 'a' is too short"));
-        assert_eq!(refusal(("/access/groups", &["User.Modify"]), read, &[("userid", "tester@pve")]), None);
-        let change = "PUT /access/users/{userid}";
-        assert_eq!(
-            refusal(NOTHING, change, &[("userid", "nobody@pve")]).as_deref(),
-            Some("no such user ('nobody@pve')")
-        );
-        assert_eq!(
-            refusal(NOTHING, change, &[("userid", "tester@pve"), ("groups", "ops,web")]).as_deref(),
-            Some("Permission check failed (/access/groups/ops, User.Modify)")
-        );
-        let create = "POST /access/users";
-        assert_eq!(
-            refusal(NOTHING, create, &[("userid", "new@pve")]).as_deref(),
-            Some("Permission check failed (/access/realm/pve, Realm.AllocateUser)")
-        );
-    }
-
-    #[test]
-    fn the_path_decides_who_may_change_permissions_on_it() {
-        let acl = "PUT /access/acl";
-        let told = |path: &str| refusal(("/vms", &["VM.Allocate"]), acl, &[("path", path)]);
-        assert_eq!(told("/vms/100"), None);
-        assert_eq!(
-            told("/storage/local").as_deref(),
-            Some("Permission check failed (/storage/local, Permissions.Modify|Datastore.Allocate)")
-        );
-        assert_eq!(told("//").as_deref(), Some("Permission check failed (/, Permissions.Modify)"));
+/// The privileges of which one is needed to change the access control list on a path.
+pub(super) fn modifiers(path: &str) -> &'static [&'static str] {
+    let below = |top: &str| path.strip_prefix(top).is_some_and(|rest| !rest.is_empty());
+    if below("/storage/") {
+        &["Permissions.Modify", "Datastore.Allocate"]
+    } else if below("/vms/") {
+        &["Permissions.Modify", "VM.Allocate"]
+    } else if below("/pool/") {
+        &["Permissions.Modify", "Pool.Allocate"]
+    } else {
+        &["Permissions.Modify"]
     }
 }

@@ -234,6 +234,8 @@ impl Face {
             query: request.uri().query().unwrap_or_default().to_owned(),
             content_type: text_of(request.headers().get(header::CONTENT_TYPE)),
             authorization: text_of(request.headers().get(header::AUTHORIZATION)),
+            cookie: text_of(request.headers().get(header::COOKIE)),
+            csrf_token: text_of(request.headers().get("CSRFPreventionToken")),
             chunked: request.headers().contains_key(header::TRANSFER_ENCODING),
         };
         let body = match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
@@ -268,6 +270,8 @@ struct Head {
     query: String,
     content_type: Option<String>,
     authorization: Option<String>,
+    cookie: Option<String>,
+    csrf_token: Option<String>,
     chunked: bool,
 }
 
@@ -303,6 +307,8 @@ impl Head {
             path: path.to_owned(),
             params,
             authorization: self.authorization,
+            cookie: self.cookie,
+            csrf_token: self.csrf_token,
             node: node.to_owned(),
         })
     }
@@ -405,6 +411,8 @@ mod tests {
             query: String::new(),
             content_type: Some(content_type.to_owned()),
             authorization: None,
+            cookie: None,
+            csrf_token: None,
             chunked: false,
         };
         let status =

@@ -16,11 +16,20 @@ pub fn lock(cluster: &SharedCluster) -> MutexGuard<'_, Cluster> {
     cluster.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a transport shows with every request.
+#[derive(Debug, Clone)]
+enum Credential {
+    /// The `Authorization` header of an API token.
+    Token(String),
+    /// The `Cookie` header of a ticket, and the token that goes with it.
+    Ticket(String, String),
+}
+
 /// Sends requests to a simulated cluster, in tokio's time: under a paused clock nothing really waits.
 #[derive(Debug, Clone)]
 pub struct SimTransport {
     cluster: SharedCluster,
-    authorization: String,
+    credential: Credential,
     node: String,
     start: Instant,
     latency: Duration,
@@ -31,7 +40,7 @@ impl SimTransport {
     pub fn new(cluster: SharedCluster, token_id: &str, secret: &str, node: &str) -> Self {
         Self {
             cluster,
-            authorization: format!("PVEAPIToken={token_id}={secret}"),
+            credential: Credential::Token(format!("PVEAPIToken={token_id}={secret}")),
             node: node.to_owned(),
             start: Instant::now(),
             latency: Duration::ZERO,
@@ -47,6 +56,25 @@ impl SimTransport {
             (id, secret, guard.spec().nodes.first().map(|node| node.name.clone()).unwrap_or_default())
         };
         Self::new(cluster, &id, &secret, &node)
+    }
+
+    /// A transport with a user's ticket, asking one node; nothing where the login fails.
+    ///
+    /// The ticket is not renewed: after two hours of virtual time it is refused.
+    #[must_use]
+    pub fn by_password(cluster: SharedCluster, user: &str, password: &str, node: &str) -> Option<Self> {
+        let request = IncomingRequest {
+            method: "POST".to_owned(),
+            path: "/access/ticket".to_owned(),
+            params: vec![("username".to_owned(), user.to_owned()), ("password".to_owned(), password.to_owned())],
+            node: node.to_owned(),
+            ..IncomingRequest::default()
+        };
+        let reply = lock(&cluster).handle(&request, 0);
+        let body: serde_json::Value = serde_json::from_str(&reply.response.body).ok()?;
+        let (ticket, csrf) = (body["data"]["ticket"].as_str()?, body["data"]["CSRFPreventionToken"].as_str()?);
+        let credential = Credential::Ticket(format!("PVEAuthCookie={ticket}"), csrf.to_owned());
+        Some(Self { credential, ..Self::new(cluster, "", "", node) })
     }
 
     /// The same with time that every request takes on its way.
@@ -75,11 +103,17 @@ impl Transport for SimTransport {
             let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
             let mut params = super::server::decode_form(query);
             params.extend(request.params.iter().cloned());
+            let (authorization, cookie, csrf_token) = match &self.credential {
+                Credential::Token(header) => (Some(header.clone()), None, None),
+                Credential::Ticket(cookie, token) => (None, Some(cookie.clone()), Some(token.clone())),
+            };
             let incoming = IncomingRequest {
                 method: request.method.as_str().to_owned(),
                 path: path.to_owned(),
                 params,
-                authorization: Some(self.authorization.clone()),
+                authorization,
+                cookie,
+                csrf_token,
                 node: self.node.clone(),
             };
             let exchange = lock(&self.cluster).exchange(&incoming, self.now());

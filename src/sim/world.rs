@@ -38,6 +38,18 @@ pub struct ClusterSpec {
     /// Guests that the HA manager looks after, `vm:100`, with their options.
     #[serde(default)]
     pub ha: BTreeMap<String, BTreeMap<String, String>>,
+    /// Users. `root@pam` is there without being named; named, it can have a password.
+    #[serde(default)]
+    pub users: Vec<UserSpec>,
+    /// Groups of users by name, with their comments; those that users name are there as well.
+    #[serde(default)]
+    pub groups: BTreeMap<String, String>,
+    /// Roles beside the built-in ones: privileges by name.
+    #[serde(default)]
+    pub roles: BTreeMap<String, Vec<String>>,
+    /// The access control list.
+    #[serde(default)]
+    pub acl: Vec<AclSpec>,
     /// API tokens.
     #[serde(default = "default_tokens")]
     pub tokens: Vec<TokenSpec>,
@@ -139,6 +151,53 @@ pub struct VolumeSpec {
     pub size: u64,
 }
 
+/// One user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserSpec {
+    /// The name with its realm, `bob@pve`; the realms are `pam` and `pve`.
+    pub id: String,
+    /// The password; without one there is no login. A simulated cluster guards nothing; this one is no secret.
+    #[serde(default)]
+    pub password: Option<String>,
+    /// False for one who may not come in.
+    #[serde(default = "yes")]
+    pub enable: bool,
+    /// Until when the user may come in, in seconds of Unix time; zero for ever.
+    #[serde(default)]
+    pub expire: u64,
+    /// The groups that the user is in.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// First name.
+    #[serde(default)]
+    pub firstname: String,
+    /// Last name.
+    #[serde(default)]
+    pub lastname: String,
+    /// Mail address.
+    #[serde(default)]
+    pub email: String,
+    /// A comment.
+    #[serde(default)]
+    pub comment: String,
+}
+
+/// One entry of the access control list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AclSpec {
+    /// `/`, `/vms/100`, `/storage/local`.
+    pub path: String,
+    /// A role, built-in or one of `roles`.
+    pub role: String,
+    /// Whom it is for: a user `bob@pve`, a group `@ops`, a token `bob@pve!ci`.
+    pub to: String,
+    /// It holds below the path too.
+    #[serde(default = "yes")]
+    pub propagate: bool,
+}
+
 /// One API token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,9 +206,29 @@ pub struct TokenSpec {
     pub id: String,
     /// Its secret. A simulated cluster guards nothing; this one is no secret.
     pub secret: String,
-    /// What it may do.
+    /// What it may do, beside what `acl` says of it; where `privsep` is off, it may what its user may instead.
+    ///
+    /// A user who is not among `users`, and there only as the token's owner, may do the same.
     #[serde(default = "default_grants")]
     pub grants: Vec<GrantSpec>,
+    /// It has rights of its own, as far as its user has them too; off, it has its user's.
+    #[serde(default = "yes")]
+    pub privsep: bool,
+    /// Until when it is good, in seconds of Unix time; zero for ever.
+    #[serde(default)]
+    pub expire: u64,
+    /// A comment.
+    #[serde(default)]
+    pub comment: String,
+}
+
+impl TokenSpec {
+    /// A token with rights of its own.
+    #[must_use]
+    pub fn new(id: &str, secret: &str, grants: Vec<GrantSpec>) -> Self {
+        let (id, secret) = (id.to_owned(), secret.to_owned());
+        Self { id, secret, grants, privsep: true, expire: 0, comment: String::new() }
+    }
 }
 
 /// A role, or privileges, on a path.
@@ -269,11 +348,7 @@ fn default_grants() -> Vec<GrantSpec> {
 }
 
 fn default_tokens() -> Vec<TokenSpec> {
-    vec![TokenSpec {
-        id: "root@pam!pvefleet".to_owned(),
-        secret: "00000000-0000-4000-8000-000000000000".to_owned(),
-        grants: default_grants(),
-    }]
+    vec![TokenSpec::new("root@pam!pvefleet", "00000000-0000-4000-8000-000000000000", default_grants())]
 }
 
 /// A cluster for trying things out, by name.

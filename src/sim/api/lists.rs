@@ -14,20 +14,6 @@ pub(in crate::sim) fn version(cluster: &mut Cluster, _: &Call) -> Outcome {
     Ok(Answer::from(json!({ "release": release, "repoid": "f40095996bcb6bf7", "version": version })))
 }
 
-pub(in crate::sim) fn permissions(cluster: &mut Cluster, call: &Call) -> Outcome {
-    if call.get("userid").is_some_and(|user| user != call.subject.id) {
-        return crate::sim::route::unsupported();
-    }
-    Ok(Answer::from(call.subject.permissions_json(call.get("path"), cluster.access.release())))
-}
-
-pub(in crate::sim) fn domains(_: &mut Cluster, _: &Call) -> Outcome {
-    Ok(Answer::from(json!([
-        { "comment": "Linux PAM standard authentication", "realm": "pam", "type": "pam" },
-        { "comment": "Proxmox VE authentication server", "realm": "pve", "type": "pve" },
-    ])))
-}
-
 pub(in crate::sim) fn cluster_status(cluster: &mut Cluster, call: &Call) -> Outcome {
     let nodes = &cluster.spec.nodes;
     let mut list = Vec::new();

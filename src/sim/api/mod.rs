@@ -1,5 +1,6 @@
 //! The calls that are not about one guest: cluster, nodes, storages, pools, HA, tasks.
 
+pub(super) mod access;
 mod ha;
 mod lists;
 mod nodes;
@@ -9,7 +10,7 @@ mod tasks;
 
 pub(super) use ha::{ha_create, ha_delete, ha_groups, ha_read, ha_resources, ha_rules, ha_status, ha_update};
 pub(super) use lists::{
-    cluster_options, cluster_status, domains, next_id, nodes, permissions, resources, set_cluster_options, version,
+    cluster_options, cluster_status, next_id, nodes, resources, set_cluster_options, version,
 };
 pub(super) use nodes::{networks, node_status, node_time};
 pub(super) use pools::{pool_create, pool_delete, pool_read, pool_update, pools};

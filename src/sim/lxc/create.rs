@@ -40,7 +40,7 @@ pub(in crate::sim) fn create(cluster: &mut Cluster, call: &Call) -> Outcome {
     }
     let path = format!("/vms/{vmid}");
     let check = cluster.check_guest(&call.subject, vmid);
-    let check = Check { pool: pool.as_deref().or(check.pool), ..check };
+    let check = Check { pool: pool.as_deref(), ..check };
     if !check.any(&path, &["VM.Allocate"]) {
         return Err(Failure::Permission(String::new()));
     }

@@ -48,7 +48,7 @@ pub(in crate::sim) fn create(cluster: &mut Cluster, call: &Call) -> Outcome {
         return unsupported();
     }
     // Someone who may make VMs in a pool has there what the pool gives.
-    let check = crate::sim::access::Check { pool: pool.as_deref().or(check.pool), ..check };
+    let check = crate::sim::access::Check { pool: pool.as_deref(), ..check };
     for (key, value) in &options {
         permit::storage(cluster, check, (key, value))?;
     }
