@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 const SCENARIOS: &str = include_str!("recorded/scenarios-9.2.jsonl");
 const KNOWN: &str = include_str!("recorded/known-scenario-differences.txt");
+const PASSWORD: &str = "pa55word";
 
 fn without_chance(text: &str) -> String {
     static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
@@ -46,34 +47,85 @@ fn normalise(value: &Value) -> Value {
     }
 }
 
-/// The cluster at the beginning of a scenario.
-fn world(setup: &Value) -> Cluster {
-    let empty = Map::new();
-    let object = |name: &str| setup[name].as_object().unwrap_or(&empty).clone();
-    let text = |name: &str| setup[name].as_str().unwrap_or_default().to_owned();
-    let running = setup["running"].to_string();
-    let mut pools = BTreeMap::new();
-    let mut pool_of = BTreeMap::new();
-    let mut grants = Vec::new();
-    let users = text("user");
-    for line in users.lines() {
+/// What a file of users says, as a world says it.
+#[derive(Default)]
+struct Access {
+    users: BTreeMap<String, Value>,
+    groups: BTreeMap<String, String>,
+    roles: BTreeMap<String, Vec<String>>,
+    acl: Vec<Value>,
+    tokens: Vec<Value>,
+    pools: BTreeMap<String, String>,
+    pool_of: BTreeMap<String, String>,
+}
+
+/// Reads a file of users, and adds those who ask in the scenario and are not in it. Everybody has one password.
+fn access(text: &str, asking: &BTreeSet<&str>) -> Access {
+    let mut access = Access::default();
+    let list = |text: &str| text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let user = |id: &str, enable: bool, expire: u64, more: &[&str]| {
+        let more = |index: usize| more.get(index).copied().unwrap_or_default();
+        json!({
+            "id": id, "password": PASSWORD, "enable": enable, "expire": expire, "groups": [],
+            "firstname": more(0), "lastname": more(1), "email": more(2), "comment": more(3),
+        })
+    };
+    let token = |id: &str, expire: u64, privsep: bool, comment: &str| {
+        json!({ "id": id, "secret": "s", "expire": expire, "privsep": privsep, "comment": comment, "grants": [] })
+    };
+    for line in text.lines() {
         match line.split(':').collect::<Vec<_>>().as_slice() {
-            ["pool", name, _, guests, ..] => {
-                pools.insert((*name).to_owned(), String::new());
-                pool_of.extend(guests.split(',').map(|vmid| (vmid.to_owned(), (*name).to_owned())));
+            ["user", id, enable, expire, more @ ..] => {
+                let user = user(id, *enable == "1", expire.parse().unwrap(), more);
+                access.users.insert((*id).to_owned(), user);
             }
-            ["acl", propagate, path, user, role, ..] if !user.contains('!') => {
-                grants.push((*user, json!({ "path": path, "role": role, "propagate": *propagate == "1" })));
+            ["token", id, expire, privsep, comment, ..] => {
+                access.tokens.push(token(id, expire.parse().unwrap(), *privsep == "1", comment));
+            }
+            ["group", name, members, comment, ..] => {
+                access.groups.insert((*name).to_owned(), (*comment).to_owned());
+                for member in list(members) {
+                    let groups = access.users.get_mut(&member).unwrap()["groups"].as_array_mut().unwrap();
+                    groups.push(json!(name));
+                }
+            }
+            ["pool", name, comment, guests, ..] => {
+                access.pools.insert((*name).to_owned(), (*comment).to_owned());
+                access.pool_of.extend(list(guests).into_iter().map(|vmid| (vmid, (*name).to_owned())));
+            }
+            ["role", name, privileges, ..] => drop(access.roles.insert((*name).to_owned(), list(privileges))),
+            ["acl", propagate, path, members, roles, ..] => {
+                for (to, role) in list(members).into_iter().flat_map(|to| list(roles).into_iter().map(move |r| (to.clone(), r)))
+                {
+                    access.acl.push(json!({ "path": path, "role": role, "to": to, "propagate": *propagate == "1" }));
+                }
             }
             _ => {}
         }
     }
+    for id in asking {
+        let owner = id.split('!').next().unwrap();
+        access.users.entry(owner.to_owned()).or_insert_with(|| user(owner, true, 0, &[]));
+        if *id != owner && !access.tokens.iter().any(|token| token["id"] == *id) {
+            access.tokens.push(token(id, 0, false, ""));
+        }
+    }
+    access
+}
+
+/// The cluster at the beginning of a scenario.
+fn world(setup: &Value, asking: &BTreeSet<&str>) -> Cluster {
+    let empty = Map::new();
+    let object = |name: &str| setup[name].as_object().unwrap_or(&empty).clone();
+    let text = |name: &str| setup[name].as_str().unwrap_or_default().to_owned();
+    let running = setup["running"].to_string();
+    let who = access(&text("user"), asking);
     let guests = object("files").into_iter().filter_map(|(path, file)| {
         let [_, node, folder, name] = path.split('/').collect::<Vec<_>>().try_into().ok()?;
         let vmid = name.strip_suffix(".conf")?.to_owned();
         Some(json!({
             "kind": if folder == "lxc" { "lxc" } else { "qemu" }, "vmid": vmid.parse::<u32>().unwrap(), "node": node,
-            "file": file, "running": running.contains(&format!("\"{vmid}\"")), "pool": pool_of.get(&vmid),
+            "file": file, "running": running.contains(&format!("\"{vmid}\"")), "pool": who.pool_of.get(&vmid),
         }))
     });
     let guests: Vec<Value> = guests.collect();
@@ -94,13 +146,9 @@ fn world(setup: &Value) -> Cluster {
     if setup.get("storage").is_some() {
         local.truncate(2);
     }
-    let tokens = ["root@pam", "alice@pve", "bob@pve"].map(|user| {
-        let own: Vec<&Value> = grants.iter().filter(|(of, _)| *of == user).map(|(_, grant)| grant).collect();
-        json!({ "id": user, "secret": "s", "grants": own })
-    });
     let both = ["images", "rootdir"];
     let spec: ClusterSpec = serde_json::from_value(json!({
-        "name": "vectors", "version": "9.2.3", "epoch": 1_750_000_000u64, "pools": pools, "ha": ha,
+        "name": "vectors", "version": "9.2.3", "epoch": 1_750_000_000u64, "pools": who.pools, "ha": ha,
         "datacenter": options.collect::<BTreeMap<_, _>>(),
         "nodes": [{ "name": "pve1", "bridges": ["vmbr0", "vmbr1"] }, { "name": "pve2" }],
         "storages": [
@@ -111,7 +159,8 @@ fn world(setup: &Value) -> Cluster {
             { "name": "thick", "type": "lvm", "content": both },
             { "name": "shared-dir", "type": "dir", "content": both, "shared": true },
         ],
-        "guests": guests, "volumes": volumes.collect::<Vec<_>>(), "tokens": tokens,
+        "guests": guests, "volumes": volumes.collect::<Vec<_>>(), "users": who.users.values().collect::<Vec<_>>(),
+        "groups": who.groups, "roles": who.roles, "acl": who.acl, "tokens": who.tokens,
     }))
     .unwrap();
     Cluster::new(spec, 1)
@@ -120,6 +169,8 @@ fn world(setup: &Value) -> Cluster {
 struct Replay {
     cluster: Cluster,
     now: u64,
+    /// Cookies and their companions, by user.
+    tickets: BTreeMap<String, (String, String)>,
     /// Files and volumes as they should be.
     files: Map<String, Value>,
     volumes: Map<String, Value>,
@@ -136,17 +187,41 @@ fn values(value: &Value) -> Vec<String> {
 }
 
 impl Replay {
+    /// The headers of a user's ticket, or of a token: `Authorization`, `Cookie`, and what goes with that.
+    fn credential(&mut self, user: &str) -> [Option<String>; 3] {
+        if user.contains('!') {
+            return [Some(format!("PVEAPIToken={user}=s")), None, None];
+        }
+        let now = self.now;
+        let (cluster, tickets) = (&mut self.cluster, &mut self.tickets);
+        let (cookie, token) = tickets.entry(user.to_owned()).or_insert_with(|| {
+            let params = [("username", user), ("password", PASSWORD)];
+            let request = IncomingRequest {
+                method: "POST".to_owned(),
+                path: "/access/ticket".to_owned(),
+                params: params.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+                node: "pve1".to_owned(),
+                ..IncomingRequest::default()
+            };
+            let body: Value = serde_json::from_str(&cluster.handle(&request, now).response.body).unwrap();
+            let text = |name: &str| body["data"][name].as_str().unwrap().to_owned();
+            (format!("PVEAuthCookie={}", text("ticket")), text("CSRFPreventionToken"))
+        });
+        [None, Some(cookie.clone()), Some(token.clone())]
+    }
+
     fn send(&mut self, step: &Value) -> (u16, String, Value) {
         let text = |name: &str| step[name].as_str().unwrap_or_default().to_owned();
         let params = step["params"].as_object().into_iter().flatten();
-        let user = step["user"].as_str().unwrap_or("root@pam");
+        let [authorization, cookie, csrf_token] = self.credential(step["user"].as_str().unwrap_or("root@pam"));
         let request = IncomingRequest {
             method: text("method"),
             path: text("path"),
             params: params.flat_map(|(name, value)| values(value).into_iter().map(|v| (name.clone(), v))).collect(),
-            authorization: Some(format!("PVEAPIToken={user}=s")),
+            authorization,
+            cookie,
+            csrf_token,
             node: "pve1".to_owned(),
-            ..IncomingRequest::default()
         };
         let reply = self.cluster.handle(&request, self.now).response;
         while self.cluster.is_busy() {
@@ -207,9 +282,10 @@ fn scenarios_agree() {
     for line in SCENARIOS.lines() {
         let scenario: Value = serde_json::from_str(line).unwrap();
         let object = |name: &str| scenario["setup"][name].as_object().cloned().unwrap_or_default();
-        let cluster = world(&scenario["setup"]);
-        let mut replay = Replay { cluster, now: 0, files: object("files"), volumes: object("volumes") };
-        for (index, step) in scenario["steps"].as_array().unwrap().iter().enumerate() {
+        let steps = scenario["steps"].as_array().unwrap();
+        let cluster = world(&scenario["setup"], &steps.iter().filter_map(|step| step["user"].as_str()).collect());
+        let mut replay = Replay { cluster, now: 0, tickets: BTreeMap::new(), files: object("files"), volumes: object("volumes") };
+        for (index, step) in steps.iter().enumerate() {
             let name = format!("{} {}", scenario["name"].as_str().unwrap(), index + 1);
             let differences = replay.step(step);
             let listed = known.contains(name.as_str());
