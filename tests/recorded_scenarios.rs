@@ -103,7 +103,7 @@ fn access(text: &str, asking: &BTreeSet<&str>) -> Access {
             _ => {}
         }
     }
-    for id in asking {
+    for id in asking.iter().chain([&"root@pam"]) {
         let owner = id.split('!').next().unwrap();
         access.users.entry(owner.to_owned()).or_insert_with(|| user(owner, true, 0, &[]));
         if *id != owner && !access.tokens.iter().any(|token| token["id"] == *id) {

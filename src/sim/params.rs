@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::access::is_privilege;
 use crate::pve::calls::{CallSpec, OptionsOf, Parameter};
 use crate::pve::schema::{OptionSpec, Spelling, ValueError, ValueSpec, ValueType, catalog_for};
 use crate::pve::value::{GuestKind, split_list};
@@ -81,7 +82,8 @@ pub(super) fn check(
         }
         let value = list.join(",");
         let problem = match &known {
-            Known::Parameter(parameter) => check_value(&parameter.value, &value, name),
+            Known::Parameter(parameter) => check_value(&parameter.value, &value, name)
+                .or_else(|| check_privileges(&parameter.value, &value, name, release)),
             Known::Option(kind, spec) => check_option(*kind, name, &spec.value, &value),
             Known::Open | Known::Not => None,
         };
@@ -123,6 +125,13 @@ fn form<'a>(parameter: &'a Parameter, given: &Given) -> Option<&'a Parameter> {
 /// Checks a value of a call's own parameter; the text of the problem.
 fn check_value(spec: &ValueSpec, value: &str, name: &str) -> Option<String> {
     spec.check(value, Spelling::Parameter).err().map(|error| error.proxmox_text(name))
+}
+
+/// Checks the names of privileges, of which each release has its own.
+fn check_privileges(spec: &ValueSpec, value: &str, name: &str, release: u32) -> Option<String> {
+    spec.format.as_deref().filter(|format| *format == "pve-priv-list")?;
+    let unknown = split_list(value).find(|privilege| !is_privilege(privilege, release))?;
+    Some(ValueError::Format(format!("invalid privilege '{unknown}'\n")).proxmox_text(name))
 }
 
 /// Checks an option of a guest: by the tables, and by the rules that only the server's code has.

@@ -15,6 +15,7 @@ pub(super) use roles::{is_privilege, is_special};
 
 use super::answer::Failure;
 use super::world::{ClusterSpec, GrantSpec};
+use crate::pve::format::check_format;
 
 /// Who asks: a user's name, or a token's such as `root@pam!pvefleet`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -310,24 +311,7 @@ impl Access {
 
 /// Checks the form of a user's name with its realm; the text of the problem.
 pub(super) fn check_user_name(user: &str) -> Result<(), String> {
-    let length = user.chars().count();
-    if length < 3 {
-        return Err(format!("user name '{user}' is too short"));
-    }
-    if length > 64 {
-        return Err(format!("user name '{user}' is too long ({length} > 64)"));
-    }
-    let fits = user.rsplit_once('@').is_some_and(|(name, realm)| {
-        !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || matches!(c, ':' | '/')) && is_realm(realm)
-    });
-    if fits { Ok(()) } else { Err(format!("value '{user}' does not look like a valid user name")) }
-}
-
-/// True for the name of a realm, which is also the form of a token's own name.
-pub(super) fn is_realm(text: &str) -> bool {
-    text.len() >= 2
-        && text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+    check_format("pve-userid", user).map_err(|text| text.trim_end().to_owned())
 }
 
 /// One check: privileges on a path, where a pool that was named counts for the guest.
