@@ -146,6 +146,7 @@ pub(in crate::sim) fn pool_delete(cluster: &mut Cluster, call: &Call) -> Outcome
     if let Some(storage) = pool.storages.first() {
         return Err(not_empty(format!("storage '{storage}'")));
     }
+    cluster.access.forget_path(&format!("/pool/{name}"));
     cluster.pools.remove(&name);
     Ok(nothing())
 }

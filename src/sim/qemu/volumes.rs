@@ -208,6 +208,7 @@ pub(in crate::sim) fn forget(cluster: &mut Cluster, vmid: u32, node: &str, unref
     for pool in cluster.pools.values_mut() {
         pool.guests.remove(&vmid);
     }
+    cluster.access.forget_path(&format!("/vms/{vmid}"));
     cluster.guests.remove(&vmid);
 }
 
