@@ -70,9 +70,7 @@ fn access(text: &str, asking: &BTreeSet<&str>) -> Access {
             "firstname": more(0), "lastname": more(1), "email": more(2), "comment": more(3),
         })
     };
-    let token = |id: &str, expire: u64, privsep: bool, comment: &str| {
-        json!({ "id": id, "secret": "s", "expire": expire, "privsep": privsep, "comment": comment, "grants": [] })
-    };
+    let token = |id: &str, expire: u64, privsep: bool, comment: &str| json!({ "id": id, "secret": "s", "expire": expire, "privsep": privsep, "comment": comment, "grants": [] });
     for line in text.lines() {
         match line.split(':').collect::<Vec<_>>().as_slice() {
             ["user", id, enable, expire, more @ ..] => {
@@ -95,7 +93,8 @@ fn access(text: &str, asking: &BTreeSet<&str>) -> Access {
             }
             ["role", name, privileges, ..] => drop(access.roles.insert((*name).to_owned(), list(privileges))),
             ["acl", propagate, path, members, roles, ..] => {
-                for (to, role) in list(members).into_iter().flat_map(|to| list(roles).into_iter().map(move |r| (to.clone(), r)))
+                for (to, role) in
+                    list(members).into_iter().flat_map(|to| list(roles).into_iter().map(move |r| (to.clone(), r)))
                 {
                     access.acl.push(json!({ "path": path, "role": role, "to": to, "propagate": *propagate == "1" }));
                 }
@@ -284,7 +283,8 @@ fn scenarios_agree() {
         let object = |name: &str| scenario["setup"][name].as_object().cloned().unwrap_or_default();
         let steps = scenario["steps"].as_array().unwrap();
         let cluster = world(&scenario["setup"], &steps.iter().filter_map(|step| step["user"].as_str()).collect());
-        let mut replay = Replay { cluster, now: 0, tickets: BTreeMap::new(), files: object("files"), volumes: object("volumes") };
+        let mut replay =
+            Replay { cluster, now: 0, tickets: BTreeMap::new(), files: object("files"), volumes: object("volumes") };
         for (index, step) in steps.iter().enumerate() {
             let name = format!("{} {}", scenario["name"].as_str().unwrap(), index + 1);
             let differences = replay.step(step);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
+use serde::{Deserialize, Serialize};
 
 /// Roles by name, each with whether it holds below the path too.
 pub(super) type Roles = BTreeMap<String, bool>;
@@ -36,7 +37,7 @@ impl<'a> Member<'a> {
 }
 
 /// What stands on one path.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Node {
     pub(super) users: BTreeMap<String, Roles>,
     pub(super) groups: BTreeMap<String, Roles>,
@@ -58,7 +59,7 @@ impl Node {
 }
 
 /// All entries, by path.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Acl(BTreeMap<String, Node>);
 
 impl Acl {
@@ -184,7 +185,8 @@ mod tests {
         ] {
             assert!(is_known_path(path), "{path}");
         }
-        for path in ["/x", "/vms/99", "/vms/100/x", "/pool/a/b/c/d", "/access/users", "/sdn/zones/a/b/0", "/mapping/a/b/c"]
+        for path in
+            ["/x", "/vms/99", "/vms/100/x", "/pool/a/b/c/d", "/access/users", "/sdn/zones/a/b/0", "/mapping/a/b/c"]
         {
             assert!(!is_known_path(path), "{path}");
         }

@@ -131,7 +131,8 @@ impl Access {
         }
         let gives = |who: &str, wanted: &[&str]| -> Vec<String> {
             let roles = self.roles_with_pools(pools, who, path);
-            let held = |name: &&&str| roles.keys().any(|role| self.roles.get(*role).is_some_and(|set| set.contains(**name)));
+            let held =
+                |name: &&&str| roles.keys().any(|role| self.roles.get(*role).is_some_and(|set| set.contains(**name)));
             wanted.iter().filter(held).map(|name| (*name).to_owned()).collect()
         };
         let Some((user, token)) = who.split_once('!') else { return !gives(who, wanted).is_empty() };

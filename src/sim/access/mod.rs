@@ -13,12 +13,14 @@ pub(super) use credentials::is_by_token;
 pub(super) use effective::{Pools, Privileges};
 pub(super) use roles::{is_privilege, is_special};
 
+use serde::{Deserialize, Serialize};
+
 use super::answer::Failure;
 use super::world::{ClusterSpec, GrantSpec};
 use crate::pve::format::check_format;
 
 /// Who asks: a user's name, or a token's such as `root@pam!pvefleet`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Subject {
     /// The name.
     pub(super) id: String,
@@ -46,7 +48,7 @@ impl Subject {
 }
 
 /// A user.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct User {
     pub(super) enable: bool,
     /// Unix time; zero for never.
@@ -60,7 +62,7 @@ pub(super) struct User {
 }
 
 /// An API token.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Token {
     /// It has rights of its own within those of its user.
     pub(super) privsep: bool,
@@ -71,14 +73,14 @@ pub(super) struct Token {
 }
 
 /// A group of users.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Group {
     pub(super) comment: String,
     pub(super) members: BTreeSet<String>,
 }
 
 /// Everything about access that the cluster keeps.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Access {
     release: u32,
     pub(super) users: BTreeMap<String, User>,

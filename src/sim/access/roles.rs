@@ -97,7 +97,10 @@ pub(in crate::sim) fn is_special(role: &str, release: u32) -> bool {
 /// The roles that come with a release.
 pub(super) fn built_in(release: u32) -> BTreeMap<String, BTreeSet<String>> {
     let only = |keep: &dyn Fn(&str, Level, &str) -> bool| -> BTreeSet<String> {
-        all(release).filter(|(kind, level, name)| keep(kind, *level, name)).map(|(_, _, name)| name.to_owned()).collect()
+        all(release)
+            .filter(|(kind, level, name)| keep(kind, *level, name))
+            .map(|(_, _, name)| name.to_owned())
+            .collect()
     };
     let mut roles = BTreeMap::from([
         ("NoAccess".to_owned(), BTreeSet::new()),

@@ -3,6 +3,7 @@
 //! They look like Proxmox's, live as long and are refused for the same reasons. The signature is a hash under a key
 //! that follows from the cluster's name and seed: equal clusters sign alike, others do not accept it.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Seconds that a ticket lives.
@@ -13,7 +14,7 @@ const GRACE: i64 = 300;
 const SIGNATURE: usize = 256;
 
 /// What signs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Key(Vec<u8>);
 
 impl Key {
@@ -23,7 +24,12 @@ impl Key {
 
     fn sign(&self, text: &str, length: usize) -> Vec<u8> {
         let block = |number: u32| {
-            Sha256::new().chain_update(&self.0).chain_update(number.to_be_bytes()).chain_update(text).finalize().to_vec()
+            Sha256::new()
+                .chain_update(&self.0)
+                .chain_update(number.to_be_bytes())
+                .chain_update(text)
+                .finalize()
+                .to_vec()
         };
         (0_u32..).flat_map(block).take(length).collect()
     }
@@ -97,7 +103,8 @@ mod tests {
         let ticket = key.ticket("root@pam", now);
         assert!(ticket.starts_with("PVE:root@pam:684EE180::"), "{ticket}");
         assert_eq!(ticket.len(), "PVE:root@pam:684EE180::".len() + 344);
-        for (at, valid) in [(now, true), (now + 7199, true), (now + 7200, false), (now - 299, true), (now - 300, false)] {
+        for (at, valid) in [(now, true), (now + 7199, true), (now + 7200, false), (now - 299, true), (now - 300, false)]
+        {
             assert_eq!(key.user_of(&ticket, at), valid.then_some("root@pam"), "{at}");
         }
         assert_eq!(other.user_of(&ticket, now), None);

@@ -24,7 +24,8 @@ pub(in crate::sim) fn domain(_: &mut Cluster, call: &Call) -> Outcome {
     let name = call.get("realm").unwrap_or_default();
     let found = REALMS.iter().find(|(realm, _)| *realm == name);
     let (realm, comment) = found.ok_or_else(|| Failure::die(format!("domain '{name}' does not exist")))?;
-    let file: String = REALMS.iter().map(|(realm, comment)| format!("{realm}: {realm}\n\tcomment {comment}\n\n")).collect();
+    let file: String =
+        REALMS.iter().map(|(realm, comment)| format!("{realm}: {realm}\n\tcomment {comment}\n\n")).collect();
     let digest: String = Sha1::digest(file).iter().map(|byte| format!("{byte:02x}")).collect();
     let mut data = json!({ "comment": comment, "digest": digest, "type": realm });
     if *realm == "pam" {

@@ -21,12 +21,9 @@ fn row(user: &User) -> Map<String, Value> {
     if kept(email).is_some() || kept(&user.comment).is_some() || kept(&user.keys).is_some() {
         row.insert("email".to_owned(), json!(email));
     }
-    for (name, text) in [
-        ("firstname", &user.firstname),
-        ("lastname", &user.lastname),
-        ("comment", &user.comment),
-        ("keys", &user.keys),
-    ] {
+    for (name, text) in
+        [("firstname", &user.firstname), ("lastname", &user.lastname), ("comment", &user.comment), ("keys", &user.keys)]
+    {
         if let Some(text) = kept(text) {
             row.insert(name.to_owned(), json!(text));
         }
