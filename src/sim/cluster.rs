@@ -106,6 +106,8 @@ pub struct Cluster {
     pub(super) storages: Storages,
     pub(super) pools: BTreeMap<String, Pool>,
     pub(super) ha: BTreeMap<String, BTreeMap<String, String>>,
+    /// Other files of the cluster, by their path below `/etc/pve`.
+    pub(super) files: BTreeMap<String, String>,
     pub(super) chance: Chance,
     pub(super) clock: Millis,
     pub(super) tasks: Vec<Task>,
@@ -135,6 +137,7 @@ impl Cluster {
             storages: Storages::new(spec.storages.clone()),
             pools,
             ha: spec.ha.clone(),
+            files: spec.files.clone(),
             chance: Chance::new(seed),
             clock: 0,
             tasks: Vec::new(),

@@ -26,6 +26,11 @@ impl Call {
         self.get(name) == Some("1")
     }
 
+    /// The items of a parameter that is a list.
+    pub(super) fn list(&self, name: &str) -> Option<Vec<&str>> {
+        self.get(name).map(|text| text.split('\0').collect())
+    }
+
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
     }

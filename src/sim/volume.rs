@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::answer::Failure;
+use super::section;
 use super::world::StorageSpec;
 use crate::pve::value::{GuestKind, Size};
 
@@ -44,6 +45,8 @@ pub(super) enum Purpose {
 #[derive(Debug, Clone)]
 pub(super) struct Storages {
     pub(super) specs: Vec<StorageSpec>,
+    /// Those that are not defined any more.
+    gone: Vec<StorageSpec>,
     /// By storage, place (a node, or nothing where it is shared) and name.
     volumes: BTreeMap<(String, String, String), Volume>,
 }
@@ -88,7 +91,39 @@ pub(super) fn format_of(name: &str) -> &'static str {
 
 impl Storages {
     pub(super) fn new(specs: Vec<StorageSpec>) -> Self {
-        Self { specs, volumes: BTreeMap::new() }
+        let specs = specs.into_iter().map(section::storage::complete).collect();
+        Self { specs, gone: Vec::new(), volumes: BTreeMap::new() }
+    }
+
+    /// Adds a definition. One that points to where an earlier one of this name pointed finds what was there.
+    pub(super) fn define(&mut self, mut spec: StorageSpec) {
+        let place = |spec: &StorageSpec| {
+            let options = ["path", "vgname", "thinpool", "pool", "server", "export", "share", "datastore", "volume"];
+            options.map(|name| spec.options.get(name).cloned())
+        };
+        if let Some(position) = self.gone.iter().position(|gone| gone.name == spec.name) {
+            let gone = self.gone.remove(position);
+            if gone.kind == spec.kind && place(&gone) == place(&spec) {
+                (spec.files, spec.capacity_gib) = (gone.files, gone.capacity_gib);
+            } else {
+                self.volumes.retain(|(storage, _, _), _| *storage != spec.name);
+            }
+        }
+        self.specs.push(spec);
+    }
+
+    /// Puts a changed definition in the place of the old one.
+    pub(super) fn redefine(&mut self, spec: StorageSpec) {
+        if let Some(old) = self.specs.iter_mut().find(|old| old.name == spec.name) {
+            *old = spec;
+        }
+    }
+
+    /// Forgets a definition; what is on the storage stays where it is.
+    pub(super) fn undefine(&mut self, name: &str) {
+        if let Some(position) = self.specs.iter().position(|spec| spec.name == name) {
+            self.gone.push(self.specs.remove(position));
+        }
     }
 
     /// The storage of this name.
@@ -113,9 +148,21 @@ impl Storages {
         self.find(name).is_ok_and(|spec| spec.shared)
     }
 
-    /// True where this node has the storage.
+    /// True where this node has the storage, and may use it.
     pub(super) fn on_node(&self, name: &str, node: &str) -> bool {
-        self.find(name).is_ok_and(|spec| spec.nodes.is_empty() || spec.nodes.iter().any(|n| n == node))
+        self.find_on(name, node).is_ok()
+    }
+
+    /// The storage of this name, where this node has it and may use it.
+    pub(super) fn find_on(&self, name: &str, node: &str) -> Result<&StorageSpec, Failure> {
+        let spec = self.find(name)?;
+        if spec.options.get("disable").is_some_and(|flag| flag == "1") {
+            return Err(Failure::die(format!("storage '{name}' is disabled")));
+        }
+        if !spec.nodes.is_empty() && !spec.nodes.iter().any(|n| n == node) {
+            return Err(Failure::die(format!("storage '{name}' is not available on node '{node}'")));
+        }
+        Ok(spec)
     }
 
     fn key(&self, volid: &str, node: &str) -> (String, String, String) {
@@ -308,10 +355,7 @@ mod tests {
             name: name.to_owned(),
             kind: kind.to_owned(),
             content: vec!["images".to_owned()],
-            shared: false,
-            nodes: Vec::new(),
-            files: BTreeMap::new(),
-            capacity_gib: 100,
+            ..StorageSpec::default()
         };
         Storages::new(vec![spec("thin", "lvmthin"), spec("data", "dir"), spec("tank", "zfspool"), spec("thick", "lvm")])
     }

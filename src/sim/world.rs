@@ -50,6 +50,15 @@ pub struct ClusterSpec {
     /// The access control list.
     #[serde(default)]
     pub acl: Vec<AclSpec>,
+    /// Files of the cluster as text, by their path below `/etc/pve`: `ha/rules.cfg`, `firewall/cluster.fw`.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// False where nobody runs the daemon that tells the other nodes what this one does: nothing is known then.
+    #[serde(default = "yes")]
+    pub broadcasts: bool,
+    /// False where nobody runs the HA manager: what it is asked for stays in its queue.
+    #[serde(default = "yes")]
+    pub ha_manager: bool,
     /// API tokens.
     #[serde(default = "default_tokens")]
     pub tokens: Vec<TokenSpec>,
@@ -113,6 +122,24 @@ pub struct StorageSpec {
     /// Its size in GiB.
     #[serde(default = "default_capacity")]
     pub capacity_gib: u64,
+    /// What else is said of it: `path`, `vgname`, `disable`; by its type where nothing is.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+}
+
+impl Default for StorageSpec {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            kind: String::new(),
+            content: Vec::new(),
+            shared: false,
+            nodes: Vec::new(),
+            files: BTreeMap::new(),
+            capacity_gib: default_capacity(),
+            options: BTreeMap::new(),
+        }
+    }
 }
 
 /// One guest.

@@ -13,8 +13,7 @@ pub(super) use lists::{cluster_options, cluster_status, next_id, nodes, resource
 pub(super) use nodes::{networks, node_status, node_time};
 pub(super) use pools::{pool_create, pool_delete, pool_read, pool_update, pools};
 pub(super) use storage::{
-    content_create, content_delete, content_read, node_storages, storage_content, storage_read, storage_status,
-    storages,
+    content_create, content_delete, content_read, node_storages, storage_content, storage_status,
 };
 pub(super) use tasks::{cluster_tasks, node_tasks, task_index, task_log, task_status, task_stop};
 

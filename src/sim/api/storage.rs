@@ -1,9 +1,9 @@
 //! Storages and what is on them.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::rows;
-use crate::pve::value::{GuestKind, Size};
+use crate::pve::value::{GuestKind, Size, split_list};
 use crate::sim::answer::{Answer, Failure, Outcome};
 use crate::sim::cluster::Cluster;
 use crate::sim::route::Call;
@@ -12,38 +12,8 @@ use crate::sim::volume::{Family, Volume, format_of, owner};
 use crate::sim::world::StorageSpec;
 
 /// The path below which a storage of files keeps them.
-fn directory(spec: &StorageSpec) -> String {
-    match (spec.kind.as_str(), spec.name.as_str()) {
-        ("dir", "local") => "/var/lib/vz".to_owned(),
-        ("dir", name) => format!("/var/lib/{name}"),
-        (_, name) => format!("/mnt/pve/{name}"),
-    }
-}
-
-fn definition(spec: &StorageSpec) -> Value {
-    let mut object = Map::from_iter([
-        ("content".to_owned(), json!(spec.content.join(","))),
-        ("digest".to_owned(), json!("dd8ef939944e0b8ac26c2926d49dd14129690613")),
-        ("storage".to_owned(), json!(spec.name)),
-        ("type".to_owned(), json!(spec.kind)),
-    ]);
-    let more = match spec.kind.as_str() {
-        "lvm" => json!({ "vgname": spec.name }),
-        "lvmthin" => json!({ "thinpool": "data", "vgname": "pve" }),
-        "zfspool" => json!({ "pool": format!("rpool/{}", spec.name) }),
-        "rbd" => json!({ "pool": spec.name }),
-        "nfs" => json!({ "export": "/export", "path": directory(spec), "server": "192.0.2.200" }),
-        _ => json!({ "path": directory(spec) }),
-    };
-    object.extend(more.as_object().cloned().unwrap_or_default());
-    // Types that are shared by nature do not say so.
-    if spec.shared && matches!(spec.kind.as_str(), "dir" | "lvm") {
-        object.insert("shared".to_owned(), json!(1));
-    }
-    if !spec.nodes.is_empty() {
-        object.insert("nodes".to_owned(), json!(spec.nodes.join(",")));
-    }
-    Value::Object(object)
+fn directory(spec: &StorageSpec) -> &str {
+    spec.options.get("path").map_or("/mnt", String::as_str)
 }
 
 fn may_see(cluster: &Cluster, call: &Call, storage: &str, privileges: &[&str]) -> bool {
@@ -51,39 +21,44 @@ fn may_see(cluster: &Cluster, call: &Call, storage: &str, privileges: &[&str]) -
     cluster.check_for(&call.subject, &path).any(&path, privileges)
 }
 
-pub(in crate::sim) fn storages(cluster: &mut Cluster, call: &Call) -> Outcome {
-    let seen = cluster.storages.specs.iter().filter(|spec| may_see(cluster, call, &spec.name, &["Datastore.Audit"]));
-    let wanted = seen.filter(|spec| call.get("type").is_none_or(|kind| kind == spec.kind));
-    Ok(rows(wanted.map(definition).collect()))
-}
-
-pub(in crate::sim) fn storage_read(cluster: &mut Cluster, call: &Call) -> Outcome {
-    Ok(Answer::from(definition(cluster.storages.find(call.get("storage").unwrap_or_default())?)))
-}
-
 fn figures(cluster: &Cluster, spec: &StorageSpec, node: &str) -> Value {
-    let (used, total) = (cluster.storages.used(&spec.name, node), spec.capacity_gib * Size::GIB);
+    let enabled = cluster.storages.on_node(&spec.name, node);
+    let (used, total) =
+        if enabled { (cluster.storages.used(&spec.name, node), spec.capacity_gib * Size::GIB) } else { (0, 0) };
     json!({
-        "active": 1, "avail": total.saturating_sub(used), "content": spec.content.join(","), "enabled": 1,
-        "shared": u8::from(spec.shared), "total": total, "type": spec.kind, "used": used,
+        "active": u8::from(enabled), "avail": total.saturating_sub(used), "content": spec.content.join(","),
+        "enabled": u8::from(enabled), "shared": u8::from(spec.shared), "total": total, "type": spec.kind,
+        "used": used,
     })
 }
 
 pub(in crate::sim) fn node_storages(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let on = |spec: &StorageSpec, node: &str| spec.nodes.is_empty() || spec.nodes.iter().any(|name| name == node);
     let mut list = Vec::new();
     for spec in &cluster.storages.specs {
+        let enabled = cluster.storages.on_node(&spec.name, &call.node);
         let fits = call.get("storage").is_none_or(|name| name == spec.name)
             && call
                 .get("content")
-                .is_none_or(|wanted| wanted.split(',').any(|kind| spec.content.iter().any(|c| c == kind)));
-        let here = cluster.storages.on_node(&spec.name, &call.node)
-            && call.get("target").is_none_or(|node| cluster.storages.on_node(&spec.name, node));
-        if fits && here && may_see(cluster, call, &spec.name, &["Datastore.Audit", "Datastore.AllocateSpace"]) {
+                .is_none_or(|wanted| enabled && split_list(wanted).any(|kind| spec.content.iter().any(|c| c == kind)));
+        let disabled = spec.options.get("disable").is_some_and(|flag| flag == "1");
+        // A target that is this node itself asks for nothing more.
+        let reaches = call
+            .get("target")
+            .filter(|node| *node != call.node)
+            .is_none_or(|node| spec.shared && on(spec, &call.node) && on(spec, node));
+        if fits
+            && reaches
+            && !(call.flag("enabled") && disabled)
+            && may_see(cluster, call, &spec.name, &["Datastore.Audit", "Datastore.AllocateSpace"])
+        {
             let mut row = figures(cluster, spec, &call.node);
             row["storage"] = json!(spec.name);
-            #[expect(clippy::cast_precision_loss, reason = "a fraction for people to read")]
-            let fraction = row["used"].as_u64().unwrap_or(0) as f64 / row["total"].as_u64().unwrap_or(1).max(1) as f64;
-            row["used_fraction"] = json!(fraction);
+            if let Some(total) = row["total"].as_u64().filter(|total| *total > 0) {
+                #[expect(clippy::cast_precision_loss, reason = "a fraction for people to read")]
+                let fraction = row["used"].as_u64().unwrap_or(0) as f64 / total as f64;
+                row["used_fraction"] = json!(fraction);
+            }
             list.push(row);
         }
     }
@@ -92,13 +67,7 @@ pub(in crate::sim) fn node_storages(cluster: &mut Cluster, call: &Call) -> Outco
 
 /// The storage of the path, where this node has it.
 fn here<'a>(cluster: &'a Cluster, call: &Call) -> Result<&'a StorageSpec, Failure> {
-    let name = call.get("storage").unwrap_or_default();
-    let spec = cluster.storages.find(name)?;
-    if cluster.storages.on_node(name, &call.node) {
-        Ok(spec)
-    } else {
-        Err(Failure::die(format!("storage '{name}' is not available on node '{}'", call.node)))
-    }
+    cluster.storages.find_on(call.get("storage").unwrap_or_default(), &call.node)
 }
 
 pub(in crate::sim) fn storage_status(cluster: &mut Cluster, call: &Call) -> Outcome {
