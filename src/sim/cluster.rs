@@ -351,7 +351,8 @@ impl Cluster {
 
     /// True while what a node last said of its storages still counts: for five minutes after it went.
     pub(super) fn is_remembered(&self, node: &str) -> bool {
-        self.node_online(node) || self.down_since.get(node).is_some_and(|since| self.clock - since < 300_000)
+        self.spec.broadcasts
+            && (self.node_online(node) || self.down_since.get(node).is_some_and(|since| self.clock - since < 300_000))
     }
 
     /// The prefix of the MAC addresses that are made here.

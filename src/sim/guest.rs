@@ -256,6 +256,9 @@ impl Cluster {
 
     /// Tells all nodes what the guests of the nodes that are up are like now.
     pub(super) fn broadcast(&mut self) {
+        if !self.spec.broadcasts {
+            return;
+        }
         let rows = self
             .guests
             .iter()
@@ -267,7 +270,7 @@ impl Cluster {
 
     /// One guest's row in `/cluster/resources`: some columns live, the others as last broadcast.
     pub(super) fn resource_row(&self, vmid: u32, guest: &Guest) -> Value {
-        let known = if self.spec.list_lag {
+        let known = if self.spec.list_lag || !self.spec.broadcasts {
             self.cached.get(&vmid).cloned()
         } else {
             self.node_online(&guest.node).then(|| self.broadcast_row(vmid, guest))

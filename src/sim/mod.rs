@@ -19,6 +19,7 @@ mod config;
 mod faults;
 mod firewall;
 mod guest;
+mod index;
 mod lxc;
 mod migrate;
 mod params;

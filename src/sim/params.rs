@@ -124,7 +124,11 @@ fn form<'a>(parameter: &'a Parameter, given: &Given) -> Option<&'a Parameter> {
 
 /// Checks a value of a call's own parameter; the text of the problem.
 fn check_value(spec: &ValueSpec, value: &str, name: &str) -> Option<String> {
-    spec.check(value, Spelling::Parameter).err().map(|error| error.proxmox_text(name))
+    let problem = spec.check(value, Spelling::Parameter).err();
+    // Formats that only the simulator needs to know.
+    let of_firewall = || super::firewall::check_format(spec.format.as_deref()?, value)?.err();
+    let problem = problem.or_else(|| of_firewall().map(|text| ValueError::Format(format!("{text}\n"))));
+    problem.map(|error| error.proxmox_text(name))
 }
 
 /// Checks the names of privileges, of which each release has its own.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::access::Subject;
 use super::answer::Failure;
+use super::params::BETWEEN_ITEMS;
 
 /// A call that was understood so far.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ impl Call {
 
     /// The items of a parameter that is a list.
     pub(super) fn list(&self, name: &str) -> Option<Vec<&str>> {
-        self.get(name).map(|text| text.split('\0').collect())
+        self.get(name).map(|text| text.split(BETWEEN_ITEMS).collect())
     }
 
     pub(super) fn number(&self, name: &str) -> Option<u64> {

@@ -82,6 +82,11 @@ impl Task {
         row
     }
 
+    /// True for a task whose id is this guest's.
+    pub(super) fn is_about(&self, vmid: u32) -> bool {
+        self.upid.id.parse() == Ok(vmid)
+    }
+
     pub(super) const fn is_running(&self) -> bool {
         !matches!(self.state, State::Stopped(_))
     }
@@ -196,6 +201,7 @@ impl Cluster {
                     let every = super::guest::BROADCAST_EVERY;
                     self.broadcast_at += (until - self.broadcast_at) / every * every;
                     self.broadcast();
+                    self.ha_round();
                 }
                 Event::Begin(id) if self.is_excluded(id) => {
                     // The worker is there, and the lock is not: it says so and waits.

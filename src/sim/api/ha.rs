@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use sha1::{Digest, Sha1};
 
 use super::{nothing, rows};
 use crate::pve::value::{GuestKind, split_list};
@@ -11,6 +10,7 @@ use crate::sim::access::Subject;
 use crate::sim::answer::{Answer, Failure, Outcome};
 use crate::sim::cluster::Cluster;
 use crate::sim::route::Call;
+use crate::sim::section::{check_digest, ha_groups, ha_rules, sha1_hex};
 use crate::sim::task::Work;
 use crate::sim::{lxc, qemu};
 
@@ -24,7 +24,7 @@ impl Cluster {
             }
             text.push('\n');
         }
-        Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        sha1_hex(&text)
     }
 
     fn ha_row(&self, sid: &str, options: &BTreeMap<String, String>) -> Value {
@@ -34,33 +34,45 @@ impl Cluster {
             ("type".to_owned(), json!(sid.split(':').next())),
         ]);
         for (name, value) in options {
-            row.insert(name.clone(), value.parse::<i64>().map_or_else(|_| json!(value), |number| json!(number)));
+            let number = value
+                .parse::<i64>()
+                .ok()
+                .filter(|_| matches!(name.as_str(), "failback" | "max_restart" | "max_relocate"));
+            row.insert(name.clone(), number.map_or_else(|| json!(value), |number| json!(number)));
+        }
+        // A group that was migrated is not shown any more.
+        if self.access.release() >= 9 {
+            row.remove("group");
         }
         row.entry("state").or_insert_with(|| json!("started"));
         Value::Object(row)
     }
 
     /// `100` as `vm:100` or `ct:100`, by what there is.
-    fn sid(&self, text: &str) -> String {
-        match text.parse::<u32>().ok().map(|vmid| self.guests.get(&vmid)) {
-            Some(guest) => {
-                let kind = guest.map_or(GuestKind::Qemu, crate::sim::guest::Guest::kind);
-                format!("{}:{text}", kind.ha_prefix())
-            }
-            None => text.to_owned(),
+    fn sid(&self, text: &str) -> Result<String, Failure> {
+        let Ok(vmid) = text.parse::<u32>() else { return Ok(text.to_owned()) };
+        match self.guests.get(&vmid) {
+            Some(guest) => Ok(format!("{}:{text}", guest.kind().ha_prefix())),
+            None => Err(Failure::die(format!("unable to detect SID from VMID - VM/CT {text} does not exist"))),
         }
     }
 
     /// What the manager does some time after a command: it sets the state and starts or stops the guest.
     pub(in crate::sim) fn ha_request(&mut self, vmid: u32, start: bool) {
         let Some(guest) = self.guests.get(&vmid) else { return };
-        let (kind, node, runs) = (guest.kind(), guest.node.clone(), guest.running.is_some());
+        let (kind, runs) = (guest.kind(), guest.running.is_some());
         if let Some(options) = self.ha.get_mut(&format!("{}:{vmid}", kind.ha_prefix())) {
             options.insert("state".to_owned(), if start { "started" } else { "stopped" }.to_owned());
         }
-        if start == runs {
-            return;
+        if start != runs && self.spec.ha_manager {
+            self.ha_act(vmid, start);
         }
+    }
+
+    /// Starts or shuts down a guest in the manager's name.
+    fn ha_act(&mut self, vmid: u32, start: bool) {
+        let Some(guest) = self.guests.get(&vmid) else { return };
+        let (kind, node) = (guest.kind(), guest.node.clone());
         let (name, work) = match (kind, start) {
             (GuestKind::Qemu, true) => ("qmstart", Work::Qemu(qemu::Work::start(vmid))),
             (GuestKind::Qemu, false) => ("qmshutdown", Work::Qemu(qemu::Work::shutdown(vmid))),
@@ -68,6 +80,34 @@ impl Cluster {
             (GuestKind::Lxc, false) => ("vzshutdown", Work::Lxc(lxc::Work::shutdown(vmid))),
         };
         self.spawn(&Subject::root(), &node, name, &vmid.to_string(), work);
+    }
+
+    /// What the manager does at every round: it starts and stops what is not as it was asked for.
+    pub(in crate::sim) fn ha_round(&mut self) {
+        if !self.spec.ha_manager {
+            return;
+        }
+        let asked: Vec<(u32, bool)> = self
+            .ha
+            .iter()
+            .filter_map(|(sid, options)| {
+                let start = match options.get("state").map_or("started", String::as_str) {
+                    "started" | "enabled" => true,
+                    "stopped" | "disabled" => false,
+                    _ => return None,
+                };
+                let vmid = sid.split_once(':')?.1.parse().ok()?;
+                let guest = self.guests.get(&vmid)?;
+                // What carries a lock, or is a template, cannot be started; what a task is at, is left to it.
+                let ready = guest.config.lock().is_none() && !guest.config.flag("template");
+                let busy = self.active.iter().any(|task| self.tasks[*task].is_about(vmid));
+                let due = guest.running.is_some() != start && ready && !busy && self.node_online(&guest.node);
+                due.then_some((vmid, start))
+            })
+            .collect();
+        for (vmid, start) in asked {
+            self.ha_act(vmid, start);
+        }
     }
 
     /// True where the HA manager decides whether the guest runs.
@@ -84,14 +124,22 @@ pub(in crate::sim) fn ha_resources(cluster: &mut Cluster, call: &Call) -> Outcom
 }
 
 pub(in crate::sim) fn ha_read(cluster: &mut Cluster, call: &Call) -> Outcome {
-    let sid = cluster.sid(call.get("sid").unwrap_or_default());
+    let sid = cluster.sid(call.get("sid").unwrap_or_default())?;
     match cluster.ha.get(&sid) {
         Some(options) => Ok(Answer::from(cluster.ha_row(&sid, options))),
         None => Err(Failure::die(format!("no such resource '{sid}'"))),
     }
 }
 
-const OPTIONS: &[&str] = &["state", "comment", "max_restart", "max_relocate", "failback"];
+const OPTIONS: &[&str] = &["state", "comment", "max_restart", "max_relocate", "failback", "group"];
+
+/// The type of a resource may be named beside its id, and says the same.
+fn check_type(call: &Call, sid: &str) -> Result<(), Failure> {
+    match call.get("type") {
+        Some(kind) if !sid.starts_with(&format!("{kind}:")) => Err(Failure::die("types does not match")),
+        _ => Ok(()),
+    }
+}
 
 /// A group is refused since groups became rules.
 fn refuse_group(cluster: &Cluster, call: &Call) -> Result<(), Failure> {
@@ -102,14 +150,20 @@ fn refuse_group(cluster: &Cluster, call: &Call) -> Result<(), Failure> {
 }
 
 pub(in crate::sim) fn ha_create(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let sid = cluster.sid(call.get("sid").unwrap_or_default())?;
+    check_type(call, &sid)?;
     refuse_group(cluster, call)?;
-    let sid = cluster.sid(call.get("sid").unwrap_or_default());
     let guest = sid.split_once(':').and_then(|(kind, vmid)| {
         let guest = cluster.guests.get(&vmid.parse().ok()?)?;
-        (guest.kind().ha_prefix() == kind).then_some(guest)
+        Some((guest, kind))
     });
-    if guest.is_none() {
-        return Err(Failure::die(format!("resource '{sid}' does not exist in cluster")));
+    match guest {
+        None => return Err(Failure::die(format!("resource '{sid}' does not exist in cluster"))),
+        Some((guest, kind)) if guest.kind().ha_prefix() != kind => {
+            let (vmid, what) = (sid.rsplit(':').next().unwrap_or_default(), if kind == "vm" { "VM" } else { "CT" });
+            return Err(Failure::die(format!("resource '{sid}' - guest with ID {vmid} is not a {what}")));
+        }
+        Some(_) => {}
     }
     if cluster.ha.contains_key(&sid) {
         return Err(Failure::die(format!("create resource failed: resource ID '{sid}' already defined")));
@@ -120,11 +174,25 @@ pub(in crate::sim) fn ha_create(cluster: &mut Cluster, call: &Call) -> Outcome {
 }
 
 pub(in crate::sim) fn ha_update(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let sid = cluster.sid(call.get("sid").unwrap_or_default())?;
+    check_type(call, &sid)?;
     refuse_group(cluster, call)?;
-    let sid = cluster.sid(call.get("sid").unwrap_or_default());
+    if let Some(group) = call.get("group").filter(|group| !ha_groups::exists(cluster, group)) {
+        return Err(Failure::die(format!("HA group '{group}' does not exist")));
+    }
     let failed = |text: &str| Failure::die(format!("update resources config failed: {text}"));
-    if call.get("digest").is_some_and(|digest| digest != cluster.ha_digest()) {
-        return Err(failed("detected modified configuration - file changed by other user? Try again."));
+    check_digest(call.get("digest"), || cluster.ha_digest()).map_err(|failure| failed(&failure.text()))?;
+    if !cluster.ha.contains_key(&sid) {
+        return Err(failed(&format!("no such resource '{sid}'")));
+    }
+    let delete: Vec<&str> = split_list(call.get("delete").unwrap_or_default()).collect();
+    for name in &delete {
+        if !OPTIONS.contains(name) {
+            return Err(failed(&format!("no such option '{name}'")));
+        }
+        if call.params.contains_key(*name) {
+            return Err(failed(&format!("cannot set and delete property '{name}' at the same time!")));
+        }
     }
     let Some(options) = cluster.ha.get_mut(&sid) else {
         return Err(failed(&format!("no such resource '{sid}'")));
@@ -134,51 +202,19 @@ pub(in crate::sim) fn ha_update(cluster: &mut Cluster, call: &Call) -> Outcome {
             options.insert((*name).to_owned(), value.to_owned());
         }
     }
-    for name in split_list(call.get("delete").unwrap_or_default()) {
+    for name in delete {
         options.remove(name);
     }
     Ok(nothing())
 }
 
 pub(in crate::sim) fn ha_delete(cluster: &mut Cluster, call: &Call) -> Outcome {
-    let sid = cluster.sid(call.get("sid").unwrap_or_default());
-    match cluster.ha.remove(&sid) {
-        Some(_) => Ok(nothing()),
-        None => Err(Failure::die(format!("cannot delete service '{sid}', not HA managed!"))),
+    let sid = cluster.sid(call.get("sid").unwrap_or_default())?;
+    if cluster.ha.remove(&sid).is_none() {
+        return Err(Failure::die(format!("cannot delete service '{sid}', not HA managed!")));
     }
-}
-
-pub(in crate::sim) fn ha_rules(_: &mut Cluster, _: &Call) -> Outcome {
-    // Making one is not simulated, so there are none.
-    Ok(rows(Vec::new()))
-}
-
-pub(in crate::sim) fn ha_groups(cluster: &mut Cluster, _: &Call) -> Outcome {
-    if cluster.access.release() >= 9 {
-        return Err(Failure::die("cannot index groups: ha groups have been migrated to rules"));
+    if cluster.access.release() >= 9 && call.get("purge") != Some("0") {
+        ha_rules::purge(cluster, &sid);
     }
-    Ok(rows(Vec::new()))
-}
-
-pub(in crate::sim) fn ha_status(cluster: &mut Cluster, call: &Call) -> Outcome {
-    let mut list = vec![json!({ "id": "quorum", "node": call.node, "quorate": 1, "status": "OK", "type": "quorum" })];
-    if cluster.access.release() >= 9 {
-        list.push(json!({
-            "armed-state": "standby", "id": "fencing", "node": call.node, "status": "standby (CRM watchdog standby)",
-            "type": "fencing",
-        }));
-    }
-    for (sid, options) in &cluster.ha {
-        let number = |name: &str| options.get(name).and_then(|text| text.parse::<i64>().ok()).unwrap_or(1);
-        let state = options.get("state").map_or("started", String::as_str);
-        let guest = sid.split_once(':').and_then(|(_, vmid)| cluster.guests.get(&vmid.parse().ok()?));
-        let node = guest.map_or("", |guest| guest.node.as_str());
-        let now = if guest.is_some_and(|guest| guest.running.is_some()) { "started" } else { "stopped" };
-        list.push(json!({
-            "failback": number("failback"), "id": format!("service:{sid}"), "max_relocate": number("max_relocate"),
-            "max_restart": number("max_restart"), "node": node, "request_state": state, "sid": sid, "state": now,
-            "status": format!("{sid} ({node}, {now})"), "type": "service",
-        }));
-    }
-    Ok(rows(list))
+    Ok(nothing())
 }

@@ -2,13 +2,15 @@
 
 pub(super) mod access;
 mod ha;
+mod ha_status;
 mod lists;
 mod nodes;
 mod pools;
 mod storage;
 mod tasks;
 
-pub(super) use ha::{ha_create, ha_delete, ha_groups, ha_read, ha_resources, ha_rules, ha_status, ha_update};
+pub(super) use ha::{ha_create, ha_delete, ha_read, ha_resources, ha_update};
+pub(super) use ha_status::{ha_manager_status, ha_status};
 pub(super) use lists::{cluster_options, cluster_status, next_id, nodes, resources, set_cluster_options, version};
 pub(super) use nodes::{networks, node_status, node_time};
 pub(super) use pools::{pool_create, pool_delete, pool_read, pool_update, pools};

@@ -19,6 +19,9 @@ use super::cluster::Cluster;
 
 /// Checks the formats that only the firewall's calls have; nothing for another format.
 pub(super) fn check_format(format: &str, value: &str) -> Option<Result<(), String>> {
+    if value.is_empty() {
+        return None;
+    }
     Some(match format {
         "pve-fw-addr-spec" => address::check_list(value).map(drop),
         "pve-fw-sport-spec" => rule::check_ports(value, false),

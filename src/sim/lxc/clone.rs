@@ -152,6 +152,7 @@ pub(super) fn finish(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Plan)
     if let Some(description) = &plan.description {
         config.current.insert("description".to_owned(), description.clone());
     }
+    cluster.clone_firewall(vmid, plan.newid);
     cluster.guests.insert(plan.newid, Guest { node: plan.target.clone(), config, running: None });
     if let Some(pool) = plan.pool.as_ref().and_then(|pool| cluster.pools.get_mut(pool)) {
         pool.guests.insert(plan.newid);

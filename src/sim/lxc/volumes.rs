@@ -167,7 +167,7 @@ pub(super) fn finish_destroy(
     }
     if purge {
         cluster.log(task, format!("purging CT {vmid} from related configurations.."));
-        cluster.ha.remove(&format!("ct:{vmid}"));
+        cluster.purge(GuestKind::Lxc, vmid);
     }
     forget(cluster, vmid, &node, unreferenced);
     Ok(())

@@ -6,6 +6,7 @@ use crate::sim::access::Check;
 use crate::sim::answer::Failure;
 use crate::sim::cluster::Cluster;
 use crate::sim::guest::{default_of, is_drive, is_unused, sub_key, volume_of};
+use crate::sim::section::mapping;
 use crate::sim::volume::is_cloudinit;
 
 /// Checks that the storages of drives exist, hold images and may be written to.
@@ -72,7 +73,7 @@ pub(super) fn option(
     let stem = split_index(key).map_or(key, |(stem, _)| stem);
     let need = |privilege: &str| check.need(&path, &[privilege]);
     let root_only = |more: &str| Err(Failure::die(format!("only root can set '{key}' config{more}")));
-    let touched = [value, current].into_iter().flatten();
+    let touched = || [value, current].into_iter().flatten();
     match stem {
         "cores" | "sockets" | "vcpus" | "cpu" | "cpulimit" | "cpuunits" | "numa" | "smp" => need("VM.Config.CPU"),
         "memory" | "balloon" | "shares" | "allow-ksm" => need("VM.Config.Memory"),
@@ -91,27 +92,29 @@ pub(super) fn option(
         "ipconfig" | "ciuser" | "cipassword" | "citype" | "ciupgrade" | "cicustom" | "nameserver" | "searchdomain"
         | "sshkeys" => check.need(&path, &["VM.Config.Cloudinit", "VM.Config.Network"]),
         "usb" => {
-            if touched
-                .into_iter()
-                .any(|text| default_of(text, "host").is_some_and(|host| !host.eq_ignore_ascii_case("spice")))
-            {
+            if touched().any(|text| default_of(text, "host").is_some_and(|host| !host.eq_ignore_ascii_case("spice"))) {
                 return root_only(" for real devices");
             }
-            need("VM.Config.HWType")
+            need("VM.Config.HWType")?;
+            touched().try_for_each(|text| mapping::permit(check, key, text))
         }
         "serial" => {
-            if touched.into_iter().any(|text| text != "socket") {
+            if touched().any(|text| text != "socket") {
                 return Err(Failure::die(format!("only root can modify '{key}' config for real devices")));
             }
             need("VM.Config.HWType")
         }
         "hostpci" => {
-            if touched.into_iter().any(|text| sub_key(text, "mapping").is_none()) {
+            if touched().any(|text| sub_key(text, "mapping").is_none()) {
                 return root_only(" for non-mapped devices");
             }
+            touched().try_for_each(|text| mapping::permit(check, key, text))?;
             need("VM.Config.HWType")
         }
-        "virtiofs" => need("VM.Config.HWType"),
+        "virtiofs" => {
+            need("VM.Config.Disk")?;
+            touched().try_for_each(|text| mapping::permit(check, key, text))
+        }
         _ if is_unused(key) => need("VM.Config.Disk"),
         _ if is_drive(key) => {
             let text = value.or(current).unwrap_or_default();

@@ -6,6 +6,7 @@ use crate::sim::answer::{Failure, Outcome};
 use crate::sim::cluster::Cluster;
 use crate::sim::guest::{Running, check_lock, sub_key};
 use crate::sim::route::{Call, unsupported};
+use crate::sim::section::mapping;
 use crate::sim::task::Work as TaskWork;
 
 /// What is done to a VM's process.
@@ -119,6 +120,7 @@ pub(super) fn begin(cluster: &mut Cluster, task: usize, vmid: u32, power: Power)
         if guest.running.is_some() {
             return Err(format!("VM {vmid} already running"));
         }
+        mapping::check_start(cluster, &guest.node, &guest.config.current)?;
         return Ok(times.start);
     }
     // Stopping what is not there, or does not run, is done at once.

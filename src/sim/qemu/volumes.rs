@@ -186,7 +186,7 @@ pub(super) fn finish_destroy(
     }
     if purge {
         cluster.log(task, format!("purging VM {vmid} from related configurations.."));
-        cluster.ha.remove(&format!("vm:{vmid}"));
+        cluster.purge(GuestKind::Qemu, vmid);
     }
     forget(cluster, vmid, &node, unreferenced);
     Ok(())
@@ -209,6 +209,7 @@ pub(in crate::sim) fn forget(cluster: &mut Cluster, vmid: u32, node: &str, unref
         pool.guests.remove(&vmid);
     }
     cluster.access.forget_path(&format!("/vms/{vmid}"));
+    cluster.forget_firewall(vmid);
     cluster.guests.remove(&vmid);
 }
 

@@ -6,9 +6,11 @@
 
 mod access;
 mod cluster;
+mod firewall;
 mod lxc;
 mod nodes;
 mod qemu;
+mod sections;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -34,8 +36,18 @@ const fn route(method: &'static str, path: &'static str, handler: Handler) -> Ro
     Route { method, path, handler }
 }
 
-static AREAS: &[&[Route]] =
-    &[access::ROUTES, cluster::ROUTES, nodes::ROUTES, storage::ROUTES, qemu::ROUTES, lxc::ROUTES];
+static AREAS: &[&[Route]] = &[
+    access::ROUTES,
+    cluster::ROUTES,
+    sections::ROUTES,
+    nodes::ROUTES,
+    storage::ROUTES,
+    qemu::ROUTES,
+    lxc::ROUTES,
+    firewall::ROUTES,
+    firewall::OF_VMS,
+    firewall::OF_CONTAINERS,
+];
 
 /// What answers the call, where the simulator does.
 pub(super) fn handler(call: &CallSpec) -> Option<Handler> {

@@ -4,8 +4,6 @@ use super::{Route, route};
 use crate::sim::api;
 
 pub(super) static ROUTES: &[Route] = &[
-    route("GET", "/storage", api::storages),
-    route("GET", "/storage/{storage}", api::storage_read),
     route("GET", "/nodes/{node}/storage", api::node_storages),
     route("GET", "/nodes/{node}/storage/{storage}/status", api::storage_status),
     route("GET", "/nodes/{node}/storage/{storage}/content", api::storage_content),

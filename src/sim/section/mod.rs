@@ -6,7 +6,7 @@
 //! particular to one file is in the modules below.
 
 pub(super) mod backup;
-mod calendar;
+pub(super) mod calendar;
 pub(super) mod ha_groups;
 pub(super) mod ha_rules;
 pub(super) mod mapping;
@@ -20,7 +20,7 @@ use sha1::{Digest, Sha1};
 
 use super::answer::Failure;
 use super::cluster::Cluster;
-use crate::pve::value::split_list;
+use crate::pve::value::{GuestKind, split_list};
 
 /// What a changed configuration is refused with.
 pub(super) const MODIFIED: &str = "detected modified configuration - file changed by other user? Try again.";
@@ -306,6 +306,15 @@ impl Cluster {
     /// The sections of a file.
     pub(super) fn sections(&self, layout: &'static Layout) -> Sections {
         Sections::parse(layout, self.files.get(layout.file).map_or("", String::as_str))
+    }
+
+    /// Takes a guest that goes out of what names it: HA resources and rules, backup jobs.
+    pub(super) fn purge(&mut self, kind: GuestKind, vmid: u32) {
+        let sid = format!("{}:{vmid}", kind.ha_prefix());
+        if self.ha.remove(&sid).is_some() {
+            ha_rules::purge(self, &sid);
+        }
+        backup::purge(self, vmid);
     }
 
     /// Writes the sections of a file.
