@@ -41,6 +41,7 @@ const VOLATILE: &[&str] = &[
     "localtime",
     "cgroup-mode",
     "total",
+    "next-run",
 ];
 
 /// Numbers that are the machine's in rows about nodes and storages, and the guest's in rows about guests.

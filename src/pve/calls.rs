@@ -263,6 +263,13 @@ impl Calls {
                 Some(CallSpec { method: method.to_owned(), path: path.to_owned(), ..call })
             })
             .collect();
+        // The description is of what is below the root, and leaves out the root itself.
+        list.push(CallSpec {
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            permission: Some(Rule::All),
+            ..CallSpec::default()
+        });
         list.sort_by(|a, b| (&a.path, &a.method).cmp(&(&b.path, &b.method)));
         let mut root = Node::default();
         for (index, call) in list.iter().enumerate() {

@@ -34,11 +34,7 @@ const PATTERNS: &[(&str, &str, &str)] = &[
     ("ldap-simple-attr", "[a-zA-Z0-9]+", "value '{}' does not look like a simple ldap attribute name"),
     ("pve-ha-resource-id", r"[a-z]+:\S+", "value does not look like a valid ha resource id"),
     ("pve-ha-resource-or-vm-id", r"[a-z]+:\S+|\d+", "value does not look like a valid ha resource id"),
-    (
-        "pve-ha-node",
-        "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?::[0-9]+)?",
-        "value does not look like a valid ha node",
-    ),
+    ("pve-ha-node", "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?::[0-9]+)?", "value does not look like a valid ha node"),
     ("pve-storage-content", "images|vztmpl|iso|backup|snippets|rootdir|import|none", "invalid content type '{}'"),
     ("pve-storage-path", r"(?s)/[^;()].*", "value does not look like a valid absolute path"),
     (

@@ -434,6 +434,12 @@ impl Cluster {
         self.guests.get(&vmid.get()).map(|guest| (guest.kind(), guest.node.as_str(), guest.config.render()))
     }
 
+    /// A file of the whole cluster as text, by its path below `/etc/pve`: `ha/rules.cfg`, `firewall/100.fw`.
+    #[must_use]
+    pub fn cluster_file(&self, path: &str) -> Option<&str> {
+        self.files.get(path).map(String::as_str)
+    }
+
     /// True while the guest runs.
     #[must_use]
     pub fn is_running(&self, vmid: Vmid) -> bool {

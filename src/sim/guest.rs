@@ -1,5 +1,7 @@
 //! Guests, and the rows in which lists show them.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::access::Subject;
@@ -208,8 +210,11 @@ impl Cluster {
         row.insert(
             "ha".to_owned(),
             match self.ha.get(&sid) {
+                Some(resource) if self.access.release() >= 9 => {
+                    json!({ "managed": 1, "state": self.hastate(resource) })
+                }
                 Some(resource) => {
-                    json!({ "managed": 1, "state": resource.get("state").map_or("started", String::as_str) })
+                    json!({ "group": resource.get("group"), "managed": 1, "state": self.hastate(resource) })
                 }
                 None => json!({ "managed": 0 }),
             },
@@ -223,6 +228,16 @@ impl Cluster {
             }
         }
         Value::Object(row)
+    }
+
+    /// What the HA manager wants a resource to be; nothing while no manager looked at it.
+    fn hastate(&self, resource: &BTreeMap<String, String>) -> Option<&'static str> {
+        match resource.get("state").map_or("started", String::as_str) {
+            _ if !self.spec.ha_manager => None,
+            "ignored" => Some("ignored"),
+            "stopped" | "disabled" => Some("stopped"),
+            _ => Some("started"),
+        }
     }
 
     /// The columns that come by broadcast.
@@ -289,8 +304,8 @@ impl Cluster {
             row.insert("pool".to_owned(), json!(pool));
         }
         let sid = format!("{}:{vmid}", guest.kind().ha_prefix());
-        if let Some(resource) = self.ha.get(&sid) {
-            row.insert("hastate".to_owned(), json!(resource.get("state").map_or("started", String::as_str)));
+        if let Some(state) = self.ha.get(&sid).and_then(|resource| self.hastate(resource)) {
+            row.insert("hastate".to_owned(), json!(state));
         }
         Value::Object(row)
     }

@@ -19,7 +19,8 @@ struct Folder {
 fn list(cluster: &Cluster, folder: &Folder) -> Outcome {
     let exists = |name: &&str| {
         let path = format!("{}/{name}", folder.path);
-        let is_below = |call: &str| call.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_below =
+            |call: &str| call.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         calls::all(cluster.access.release()).any(|call| is_below(&call.path))
     };
     let rows = folder.names.split_ascii_whitespace().filter(exists).map(|name| json!({ folder.key: name }));
@@ -54,7 +55,4 @@ folders! {
         "content download-url file-restore import-metadata identity oci-registry-pull prunebackups rrd rrddata \
         status upload";
     guest_firewall: "/nodes/{node}/qemu/{vmid}/firewall", "name", "rules aliases ipset refs options";
-    container: "/nodes/{node}/lxc/{vmid}", "subdir",
-        "config pending status vncproxy termproxy vncwebsocket spiceproxy migrate clone rrd rrddata firewall \
-        snapshot resize interfaces";
 }

@@ -115,8 +115,13 @@ pub(super) fn check(
 
 /// The form in which a parameter counts: where it has several, another parameter says which.
 fn form<'a>(parameter: &'a Parameter, given: &Given) -> Option<&'a Parameter> {
-    if parameter.forms.is_empty() {
+    // One that goes with some types only is not known beside another, or none.
+    if parameter.forms.is_empty() && parameter.types.is_empty() {
         return Some(parameter);
+    }
+    if parameter.forms.is_empty() {
+        let ty = given.get(parameter.type_property.as_ref()?)?.first()?;
+        return parameter.types.contains(ty).then_some(parameter);
     }
     let ty = given.get(parameter.type_property.as_ref()?)?.first()?;
     parameter.forms.iter().find(|form| form.types.contains(ty))

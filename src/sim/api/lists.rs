@@ -39,6 +39,11 @@ fn node_row(cluster: &Cluster, index: usize, call: &Call) -> Map<String, Value> 
     let node = &cluster.spec.nodes[index];
     let path = format!("/nodes/{}", node.name);
     let audit = cluster.check_for(&call.subject, &path).any(&path, &["Sys.Audit"]);
+    if !cluster.spec.broadcasts {
+        let row =
+            json!({ "id": format!("node/{}", node.name), "node": node.name, "status": "unknown", "type": "node" });
+        return row.as_object().cloned().unwrap_or_default();
+    }
     let mut row = Map::from_iter([
         ("id".to_owned(), json!(format!("node/{}", node.name))),
         ("level".to_owned(), json!("")),
@@ -94,7 +99,9 @@ pub(in crate::sim) fn resources(cluster: &mut Cluster, call: &Call) -> Outcome {
     if is("node") {
         for index in 0..cluster.spec.nodes.len() {
             let mut row = node_row(cluster, index, call);
-            row.insert("cgroup-mode".to_owned(), json!(2));
+            if cluster.spec.broadcasts {
+                row.insert("cgroup-mode".to_owned(), json!(2));
+            }
             list.push(Value::Object(row));
         }
     }
@@ -126,7 +133,8 @@ pub(in crate::sim) fn resources(cluster: &mut Cluster, call: &Call) -> Outcome {
     let path = "/sdn/zones/localnetwork";
     let zones = wanted.is_none() || wanted == Some("sdn");
     if zones && cluster.check_for(&call.subject, path).any(path, &["SDN.Audit"]) {
-        for node in cluster.spec.nodes.iter().filter(|node| cluster.is_remembered(&node.name)) {
+        let known = |name: &str| !cluster.spec.broadcasts || cluster.is_remembered(name);
+        for node in cluster.spec.nodes.iter().filter(|node| known(&node.name)) {
             if cluster.access.release() < 9 {
                 list.push(json!({
                     "id": format!("sdn/{}/localnetwork", node.name), "node": node.name, "sdn": "localnetwork",

@@ -71,7 +71,8 @@ fn here<'a>(cluster: &'a Cluster, call: &Call) -> Result<&'a StorageSpec, Failur
 }
 
 pub(in crate::sim) fn storage_status(cluster: &mut Cluster, call: &Call) -> Outcome {
-    let spec = here(cluster, call).map_err(|_| Failure::parameter("storage", "No such storage."))?;
+    let spec = cluster.storages.find(call.get("storage").unwrap_or_default());
+    let spec = spec.map_err(|_| Failure::parameter("storage", "No such storage."))?;
     Ok(Answer::from(figures(cluster, spec, &call.node)))
 }
 

@@ -25,7 +25,10 @@ fn normalised(name: &str, value: &str) -> String {
     if name != "nodes" {
         return split_list(value).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(",");
     }
-    let shown = |(node, priority)| if priority == 0 { format!("{node}") } else { format!("{node}:{priority}") };
+    let shown = |(node, priority): (&str, u64)| match priority {
+        0 => node.to_owned(),
+        _ => format!("{node}:{priority}"),
+    };
     nodes_of(value).into_iter().map(shown).collect::<Vec<_>>().join(",")
 }
 

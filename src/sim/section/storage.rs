@@ -108,7 +108,9 @@ fn is_shared_by_nature(kind: &str) -> bool {
 /// Puts what every storage of its type has into one that a world names shortly.
 pub(in crate::sim) fn complete(mut spec: StorageSpec) -> StorageSpec {
     let name = spec.name.clone();
-    let mut default = |option: &str, value: String| drop(spec.options.entry(option.to_owned()).or_insert(value));
+    let mut default = |option: &str, value: String| {
+        spec.options.entry(option.to_owned()).or_insert(value);
+    };
     match spec.kind.as_str() {
         "lvm" => default("vgname", name),
         "lvmthin" => {
@@ -204,6 +206,8 @@ fn apply(spec: &mut StorageSpec, values: Values) -> Result<(), Failure> {
             "nodes" => spec.nodes = split_list(&value).map(str::to_owned).collect(),
             "shared" => spec.shared = value == "1",
             _ if SECRET.contains(&name.as_str()) => {}
+            // The file can only say that it is.
+            "disable" if value == "0" => drop(spec.options.remove("disable")),
             _ => drop(spec.options.insert(name, value)),
         }
     }
