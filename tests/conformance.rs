@@ -36,6 +36,7 @@ const VOLATILE: &[&str] = &[
     "avail",
     "used_fraction",
     "ssl_fingerprint",
+    "pve_fp",
     "repoid",
     "time",
     "localtime",

@@ -12,13 +12,15 @@ pub(super) struct Answer {
     pub(super) data: Value,
     /// The number of rows before paging; Proxmox leaves it out where it is zero.
     pub(super) total: Option<usize>,
+    /// What is planned and not in force, where a call tells that beside its rows.
+    pub(super) changes: Option<String>,
     /// How long the server took beyond the ordinary.
     pub(super) delay: u64,
 }
 
 impl From<Value> for Answer {
     fn from(data: Value) -> Self {
-        Self { data, total: None, delay: 0 }
+        Self { data, total: None, changes: None, delay: 0 }
     }
 }
 
@@ -97,6 +99,9 @@ pub(super) fn response(outcome: &Outcome, method: &str, path: &str) -> (Response
             let mut body = json!({ "data": answer.data });
             if let (Some(total), Some(object)) = (answer.total.filter(|total| *total > 0), body.as_object_mut()) {
                 object.insert("total".to_owned(), json!(total));
+            }
+            if let (Some(changes), Some(object)) = (&answer.changes, body.as_object_mut()) {
+                object.insert("changes".to_owned(), json!(changes));
             }
             return (Response { status: 200, reason: "OK".to_owned(), body: body.to_string() }, answer.delay);
         }

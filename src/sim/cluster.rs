@@ -108,6 +108,7 @@ pub struct Cluster {
     pub(super) ha: BTreeMap<String, BTreeMap<String, String>>,
     /// Other files of the cluster, by their path below `/etc/pve`.
     pub(super) files: BTreeMap<String, String>,
+    pub(super) settings: BTreeMap<String, super::api::Settings>,
     pub(super) chance: Chance,
     pub(super) clock: Millis,
     pub(super) tasks: Vec<Task>,
@@ -138,6 +139,7 @@ impl Cluster {
             pools,
             ha: spec.ha.clone(),
             files: spec.files.clone(),
+            settings: BTreeMap::new(),
             chance: Chance::new(seed),
             clock: 0,
             tasks: Vec::new(),
@@ -150,6 +152,10 @@ impl Cluster {
             log: Vec::new(),
             spec,
         };
+        for node in &cluster.spec.nodes {
+            let address = cluster.address(&node.name);
+            cluster.settings.insert(node.name.clone(), super::api::Settings::new(node, &address));
+        }
         cluster.populate();
         cluster.broadcast();
         cluster
@@ -157,8 +163,19 @@ impl Cluster {
 
     fn populate(&mut self) {
         let ctime = self.spec.epoch;
+        // Files are on every node that has the storage.
+        for storage in &self.spec.storages {
+            let nodes = self.spec.nodes.iter().filter(|node| self.storages.on_node(&storage.name, &node.name));
+            let nodes: Vec<&str> = nodes.map(|node| node.name.as_str()).collect();
+            for ((name, size), node) in storage.files.iter().flat_map(|file| nodes.iter().map(move |node| (file, node)))
+            {
+                self.storages.insert(&format!("{}:{name}", storage.name), node, Volume::new(*size, ctime));
+            }
+        }
         for volume in &self.spec.volumes {
-            self.storages.insert(&volume.volid, &volume.node, Volume { size: volume.size, ctime });
+            let mut made = Volume::new(volume.size, ctime);
+            made.archive = volume.archive.as_ref().map(|text| Box::new(super::backup::parse(&volume.volid, text)));
+            self.storages.insert(&volume.volid, &volume.node, made);
         }
         for guest in self.spec.guests.clone() {
             let config = match &guest.file {
@@ -177,7 +194,7 @@ impl Cluster {
                     let size =
                         sub_key(value, "size").and_then(Size::parse_proxmox).map_or(4 * Size::MIB, |size| size.0);
                     if self.storages.size_of(volid, &guest.node).is_none() {
-                        self.storages.insert(volid, &guest.node, Volume { size, ctime });
+                        self.storages.insert(volid, &guest.node, Volume::new(size, ctime));
                     }
                 }
             }
@@ -339,6 +356,13 @@ impl Cluster {
             self.advance(until);
         }
         Ok(self.clock - begin)
+    }
+
+    /// The address of a node.
+    pub(super) fn address(&self, node: &str) -> String {
+        let index = self.spec.nodes.iter().position(|spec| spec.name == node).unwrap_or(0);
+        let own = self.spec.nodes.get(index).and_then(|spec| spec.address.clone());
+        own.unwrap_or_else(|| format!("192.0.2.{}", 11 + index))
     }
 
     pub(super) const fn unix_time(&self) -> u64 {

@@ -13,6 +13,8 @@
 mod access;
 mod answer;
 mod api;
+mod backup;
+mod calendar;
 mod chance;
 mod cluster;
 mod config;
@@ -24,6 +26,8 @@ mod lxc;
 mod migrate;
 mod params;
 mod permit;
+mod place;
+mod progress;
 mod qemu;
 mod route;
 mod routes;

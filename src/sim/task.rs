@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::access::Subject;
 use super::answer::Answer;
 use super::cluster::Cluster;
-use super::{lxc, migrate, qemu, snapshot};
+use super::progress::{self, Stage};
+use super::{api, backup, lxc, migrate, qemu, snapshot};
 use crate::pve::value::{GuestKind, Upid};
 
 /// How long a worker waits for a guest's lock file.
@@ -26,14 +27,31 @@ pub(super) enum Work {
     Ha {
         /// The guest.
         vmid: u32,
-        /// True to start it.
-        start: bool,
+        /// What it is to do.
+        order: HaOrder,
+        /// What the task says.
+        text: String,
     },
+    /// A backup, or a restore of one.
+    Backup(backup::Work),
+    /// A node's planned network devices put in force.
+    ApplyNetwork,
     /// A volume's removal.
     RemoveVolume {
         /// The volume.
         volid: String,
     },
+}
+
+/// What the HA manager is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum HaOrder {
+    /// To see to it that the guest runs.
+    Start,
+    /// To see to it that it does not.
+    Stop,
+    /// To bring it to this node.
+    Migrate(String),
 }
 
 /// Where a task stands.
@@ -56,6 +74,8 @@ pub(super) struct Task {
     pub(super) state: State,
     pub(super) exit: String,
     pub(super) log: Vec<String>,
+    /// What it copies; the lines of this stand after those of the log.
+    pub(super) progress: Vec<Stage>,
     pub(super) work: Option<Work>,
     /// The guests whose lock files it holds or waits for; true where it wants one for itself alone.
     locks: Vec<(u32, bool)>,
@@ -85,6 +105,13 @@ impl Task {
     /// True for a task whose id is this guest's.
     pub(super) fn is_about(&self, vmid: u32) -> bool {
         self.upid.id.parse() == Ok(vmid)
+    }
+
+    /// The log at this time, with how far copies have come.
+    pub(super) fn log_at(&self, now: u64) -> Vec<String> {
+        let mut lines = self.log.clone();
+        lines.extend(progress::lines_at(&self.progress, now));
+        lines
     }
 
     pub(super) const fn is_running(&self) -> bool {
@@ -127,6 +154,7 @@ impl Cluster {
             state: State::Waiting(self.clock + self.spec.tasks.fork),
             exit: String::new(),
             log: Vec::new(),
+            progress: Vec::new(),
             work: Some(work),
             locks,
             patience,
@@ -142,7 +170,8 @@ impl Cluster {
             Work::Lxc(work) => lxc::locks(work),
             Work::Snapshot(work) => (vec![(work.vmid, true)], LOCK_WAIT),
             Work::Migrate(work) => (vec![(work.vmid, true)], LOCK_WAIT),
-            Work::Ha { .. } | Work::RemoveVolume { .. } => (Vec::new(), LOCK_WAIT),
+            Work::Backup(work) => (backup::locks(work), LOCK_WAIT),
+            Work::Ha { .. } | Work::RemoveVolume { .. } | Work::ApplyNetwork => (Vec::new(), LOCK_WAIT),
         }
     }
 
@@ -216,6 +245,7 @@ impl Cluster {
                     self.finish_with(id, Err(text));
                 }
                 Event::Finish(id) => {
+                    self.keep_progress(id);
                     let outcome = match self.tasks[id].work.take() {
                         Some(work) => self.finish_work(id, work),
                         None => Ok(()),
@@ -225,6 +255,13 @@ impl Cluster {
             }
         }
         self.clock = self.clock.max(now);
+    }
+
+    /// What was copied so far becomes part of the log, which goes on after it.
+    fn keep_progress(&mut self, id: usize) {
+        let now = self.clock;
+        let task = &mut self.tasks[id];
+        task.log.extend(progress::lines_at(&std::mem::take(&mut task.progress), now));
     }
 
     fn begin(&mut self, id: usize) {
@@ -237,7 +274,8 @@ impl Cluster {
             Work::Lxc(work) => lxc::begin(self, id, work),
             Work::Snapshot(work) => snapshot::begin(self, id, work),
             Work::Migrate(work) => migrate::begin(self, id, work),
-            Work::Ha { .. } | Work::RemoveVolume { .. } => Ok(self.spec.tasks.config),
+            Work::Backup(work) => backup::begin(self, id, work),
+            Work::Ha { .. } | Work::RemoveVolume { .. } | Work::ApplyNetwork => Ok(self.spec.tasks.config),
         };
         match begun {
             Ok(duration) => {
@@ -254,20 +292,23 @@ impl Cluster {
             Work::Lxc(work) => lxc::finish(self, id, work),
             Work::Snapshot(work) => snapshot::finish(self, id, &work),
             Work::Migrate(work) => migrate::finish(self, id, &work),
-            Work::Ha { vmid, start } => {
-                self.ha_request(vmid, start);
+            Work::Backup(work) => backup::finish(self, id, work),
+            Work::Ha { vmid, order, text } => {
+                self.tasks[id].log.push(text);
+                self.ha_request(vmid, &order);
                 Ok(())
             }
-            Work::RemoveVolume { volid } => {
+            Work::RemoveVolume { volid } => api::remove(self, id, &volid),
+            Work::ApplyNetwork => {
                 let node = self.tasks[id].node.clone();
-                self.storages.remove(&volid, &node);
-                self.tasks[id].log.push(format!("Removed volume '{volid}'"));
+                api::apply_network(self, &node);
                 Ok(())
             }
         }
     }
 
     fn finish_with(&mut self, id: usize, outcome: Result<(), String>) {
+        self.keep_progress(id);
         let task = &mut self.tasks[id];
         let (line, exit) = match outcome {
             Ok(()) => ("TASK OK".to_owned(), "OK".to_owned()),
@@ -283,12 +324,14 @@ impl Cluster {
     /// Stops a task that runs; what it had begun is cleaned up as its worker would.
     pub(super) fn abort_task(&mut self, id: usize) {
         let Some(work) = self.tasks[id].work.take() else { return };
+        let node = self.tasks[id].node.clone();
         let text = match work {
-            Work::Qemu(work) => qemu::abort(self, work),
-            Work::Lxc(work) => lxc::abort(self, work),
+            Work::Qemu(work) => qemu::abort(self, &node, work),
+            Work::Lxc(work) => lxc::abort(self, &node, work),
             Work::Snapshot(work) => snapshot::abort(&work),
-            Work::Migrate(work) => migrate::abort(self, &work),
-            Work::Ha { .. } | Work::RemoveVolume { .. } => "received interrupt".to_owned(),
+            Work::Migrate(work) => migrate::abort(self, id, &work),
+            Work::Backup(work) => backup::abort(self, id, work),
+            Work::Ha { .. } | Work::RemoveVolume { .. } | Work::ApplyNetwork => "received interrupt".to_owned(),
         };
         self.finish_with(id, Err(text));
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::answer::Failure;
+use super::place::full_text;
 use super::section;
 use super::world::StorageSpec;
 use crate::pve::value::{GuestKind, Size};
@@ -22,12 +23,34 @@ pub(super) enum Family {
     Rbd,
 }
 
-/// One volume.
+/// One volume, or a file: an image, a template, a backup.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Volume {
     pub(super) size: u64,
     /// Unix time of its making.
     pub(super) ctime: u64,
+    /// What somebody wrote about it.
+    pub(super) notes: Option<String>,
+    /// A backup that must not be removed.
+    pub(super) protected: bool,
+    /// What a backup holds: the guest's file as it was.
+    pub(super) archive: Option<Box<Archive>>,
+}
+
+/// A backup's content.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Archive {
+    pub(super) kind: GuestKind,
+    /// The guest's configuration file.
+    pub(super) config: String,
+    /// The sizes of the volumes in it, by their keys.
+    pub(super) sizes: BTreeMap<String, u64>,
+}
+
+impl Volume {
+    pub(super) const fn new(size: u64, ctime: u64) -> Self {
+        Self { size, ctime, notes: None, protected: false, archive: None }
+    }
 }
 
 /// What is asked for when a volume is made.
@@ -41,6 +64,9 @@ pub(super) enum Purpose {
     Mount,
 }
 
+/// What a logical volume grows by.
+pub(super) const EXTENT: u64 = 4 * Size::MIB;
+
 /// All storages of a cluster with their volumes.
 #[derive(Debug, Clone)]
 pub(super) struct Storages {
@@ -52,7 +78,7 @@ pub(super) struct Storages {
 }
 
 /// The last part of a volume's name or id.
-fn last_part(name: &str) -> &str {
+pub(super) fn last_part(name: &str) -> &str {
     name.rsplit([':', '/']).next().unwrap_or(name)
 }
 
@@ -175,13 +201,14 @@ impl Storages {
         self.volumes.get(&self.key(volid, node))
     }
 
+    pub(super) fn get_mut(&mut self, volid: &str, node: &str) -> Option<&mut Volume> {
+        let key = self.key(volid, node);
+        self.volumes.get_mut(&key)
+    }
+
     /// The size of a volume or of a file on the storage.
     pub(super) fn size_of(&self, volid: &str, node: &str) -> Option<u64> {
-        if let Some(volume) = self.get(volid, node) {
-            return Some(volume.size);
-        }
-        let (storage, name) = volid.split_once(':')?;
-        self.find(storage).ok()?.files.get(name).copied()
+        self.get(volid, node).map(|volume| volume.size)
     }
 
     pub(super) fn insert(&mut self, volid: &str, node: &str, volume: Volume) {
@@ -194,11 +221,24 @@ impl Storages {
         self.volumes.remove(&key)
     }
 
-    pub(super) fn resize(&mut self, volid: &str, node: &str, size: u64) {
+    pub(super) fn resize(&mut self, volid: &str, node: &str, size: u64) -> Result<(), String> {
         let (key, rounded) = (self.key(volid, node), self.rounded(volid, size));
+        let (storage, name) = volid.split_once(':').unwrap_or((volid, ""));
+        let more = rounded.saturating_sub(self.size_of(volid, node).unwrap_or(rounded));
+        if self.takes(volid, more) > self.free(storage, node) {
+            return Err(match self.family(storage) {
+                Family::Lvm => format!(
+                    "lvextend '/dev/{storage}/{name}' error:   Insufficient free space: {} extents needed, but only {} available",
+                    more / EXTENT,
+                    self.free(storage, node) / EXTENT
+                ),
+                _ => full_text(self.family(storage), (storage, name), more, self.free(storage, node)),
+            });
+        }
         if let Some(volume) = self.volumes.get_mut(&key) {
             volume.size = rounded;
         }
+        Ok(())
     }
 
     /// Every volume that a node sees on a storage, by name.
@@ -220,7 +260,7 @@ impl Storages {
     fn rounded(&self, volid: &str, size: u64) -> u64 {
         let storage = volid.split(':').next().unwrap_or(volid);
         match self.family(storage) {
-            Family::Lvm | Family::LvmThin => size.next_multiple_of(4 * Size::MIB),
+            Family::Lvm | Family::LvmThin => size.next_multiple_of(EXTENT),
             Family::Zfs => size.next_multiple_of(Size::MIB),
             Family::Files | Family::Rbd => size,
         }
@@ -234,7 +274,7 @@ impl Storages {
         purpose: Purpose,
         format: Option<&str>,
         (size, ctime): (u64, u64),
-    ) -> String {
+    ) -> Result<String, Failure> {
         let family = self.family(storage);
         let volid = if purpose == Purpose::CloudInit {
             match family {
@@ -254,9 +294,34 @@ impl Storages {
                 _ => format!("{storage}:vm-{vmid}-disk-{number}"),
             }
         };
-        let size = self.rounded(&volid, size);
-        self.insert(&volid, node, Volume { size, ctime });
-        volid
+        self.make(&volid, node, Volume::new(size, ctime))?;
+        Ok(volid)
+    }
+
+    /// Makes a volume of this name, where there is room for it.
+    pub(super) fn make(&mut self, volid: &str, node: &str, mut volume: Volume) -> Result<(), Failure> {
+        let (storage, name) = volid.split_once(':').unwrap_or((volid, ""));
+        volume.size = self.rounded(volid, volume.size);
+        let (takes, free) = (self.takes(volid, volume.size), self.free(storage, node));
+        if takes > free {
+            return Err(Failure::die(full_text(self.family(storage), (storage, name), takes, free)));
+        }
+        self.insert(volid, node, volume);
+        Ok(())
+    }
+
+    /// What so many bytes of a volume take of their storage. Disks count as a tenth full where space is only
+    /// taken as it is written; thick ones and files take all.
+    fn takes(&self, volid: &str, size: u64) -> u64 {
+        let (storage, name) = volid.split_once(':').unwrap_or((volid, ""));
+        let thick = matches!(self.family(storage), Family::Lvm | Family::Zfs) || owner(name).is_none();
+        if thick { size } else { size / 10 }
+    }
+
+    /// What is free on a storage.
+    pub(super) fn free(&self, storage: &str, node: &str) -> u64 {
+        let capacity = self.find(storage).map_or(0, |spec| spec.capacity_gib * Size::GIB);
+        capacity.saturating_sub(self.used(storage, node))
     }
 
     /// The lowest number that no volume of this guest on this storage bears, of any kind.
@@ -271,6 +336,63 @@ impl Storages {
             })
             .collect();
         (0..).find(|number| !taken.contains(number)).unwrap_or(0)
+    }
+
+    /// True where a volume can be given to another guest.
+    pub(super) fn can_rename(&self, volid: &str) -> bool {
+        let name = volid.split_once(':').map_or("", |(_, name)| name);
+        let subvolume =
+            self.family(volid.split(':').next().unwrap_or_default()) == Family::Files && format_of(name) == "subvol";
+        owner(name).is_some() && !is_base(name) && !subvolume
+    }
+
+    /// Gives a volume to another guest, under the lowest name that is free there.
+    pub(super) fn give(&mut self, volid: &str, node: &str, vmid: u32) -> String {
+        let Some((storage, name)) = volid.split_once(':') else { return volid.to_owned() };
+        let number = self.free_number(storage, node, vmid);
+        let last = last_part(name);
+        let prefix = if last.starts_with("subvol-") { "subvol" } else { "vm" };
+        // Below a base volume it stays below it.
+        let parent = name.rsplit('/').skip(1 + usize::from(self.family(storage) == Family::Files)).collect::<Vec<_>>();
+        let parent: String = parent.into_iter().rev().map(|part| format!("{part}/")).collect();
+        let given = match self.family(storage) {
+            Family::Files => {
+                format!("{storage}:{parent}{vmid}/{prefix}-{vmid}-disk-{number}.{}", format_of(name))
+            }
+            _ => format!("{storage}:{parent}{prefix}-{vmid}-disk-{number}"),
+        };
+        if let Some(volume) = self.remove(volid, node) {
+            self.insert(&given, node, volume);
+        }
+        given
+    }
+
+    /// Copies a volume to another node, by the same name where that is free, else by the next.
+    pub(super) fn copy_to(
+        &mut self,
+        volid: &str,
+        (node, target): (&str, &str),
+        storage: &str,
+    ) -> Result<String, Failure> {
+        let (own, name) = volid.split_once(':').unwrap_or((volid, ""));
+        let missing = || Failure::die(format!("volume '{volid}' does not exist"));
+        let volume = self.get(volid, node).cloned().ok_or_else(missing)?;
+        let (vmid, format) = (owner(name).unwrap_or(0), format_of(name));
+        let (from, to) = (self.family(own), self.family(storage));
+        let same = format!("{storage}:{name}");
+        let made = if from == to && self.get(&same, target).is_none() {
+            self.make(&same, target, volume)?;
+            same
+        } else {
+            let purpose = match (is_cloudinit(volid), last_part(name).starts_with("subvol-")) {
+                (true, _) => Purpose::CloudInit,
+                (_, true) => Purpose::Mount,
+                _ => Purpose::Disk,
+            };
+            let format = (to == Family::Files).then_some(format);
+            self.allocate((storage, target), vmid, purpose, format, (volume.size, volume.ctime))?
+        };
+        Ok(made)
     }
 
     /// Renames a volume to its base form, where the storage can; else it stays as it is.
@@ -307,6 +429,11 @@ impl Storages {
         }
     }
 
+    /// True where a linked clone of a snapshot of this volume can be made.
+    pub(super) fn can_link_snapshot(&self, volid: &str) -> bool {
+        matches!(self.family(volid.split(':').next().unwrap_or_default()), Family::LvmThin | Family::Rbd)
+    }
+
     /// Makes a linked clone of a base volume.
     pub(super) fn link(&mut self, volid: &str, node: &str, vmid: u32, ctime: u64) -> String {
         let (storage, name) = volid.split_once(':').unwrap_or((volid, ""));
@@ -319,7 +446,7 @@ impl Storages {
             Family::Lvm | Family::LvmThin => format!("{storage}:vm-{vmid}-disk-{number}"),
         };
         let size = self.size_of(volid, node).unwrap_or(0);
-        self.insert(&clone, node, Volume { size, ctime });
+        self.insert(&clone, node, Volume::new(size, ctime));
         clone
     }
 
@@ -339,10 +466,21 @@ impl Storages {
         }
     }
 
+    /// True where a VM's volume can be sent to another node with its snapshots.
+    pub(super) fn sends_snapshots(&self, volid: &str) -> bool {
+        let (storage, name) = volid.split_once(':').unwrap_or((volid, ""));
+        self.family(storage) == Family::Zfs || format_of(name) == "qcow2"
+    }
+
+    /// The same for a container's volume.
+    pub(super) fn sends_container_snapshots(&self, volid: &str) -> bool {
+        self.family(volid.split(':').next().unwrap_or_default()) == Family::Zfs
+    }
+
     /// Bytes used on a storage.
     pub(super) fn used(&self, storage: &str, node: &str) -> u64 {
-        let files: u64 = self.find(storage).map(|spec| spec.files.values().sum()).unwrap_or(0);
-        files + self.on(storage, node).iter().map(|(_, volume)| volume.size).sum::<u64>()
+        let on = self.on(storage, node).into_iter();
+        on.map(|(name, volume)| self.takes(&format!("{storage}:{name}"), volume.size)).sum()
     }
 }
 
@@ -365,6 +503,7 @@ mod tests {
         let mut all = storages();
         let mut make =
             |storage: &str, purpose, format| all.allocate((storage, "n"), 100, purpose, format, (Size::GIB + 1, 0));
+        let mut make = |storage: &str, purpose, format| make(storage, purpose, format).unwrap();
         assert_eq!(make("thin", Purpose::Disk, None), "thin:vm-100-disk-0");
         assert_eq!(make("thin", Purpose::Disk, None), "thin:vm-100-disk-1");
         assert_eq!(make("data", Purpose::Disk, Some("qcow2")), "data:100/vm-100-disk-0.qcow2");
@@ -378,7 +517,7 @@ mod tests {
     fn bases_and_their_clones() {
         let mut all = storages();
         for storage in ["thin", "data", "tank", "thick"] {
-            all.allocate((storage, "n"), 100, Purpose::Disk, Some("qcow2"), (Size::GIB, 0));
+            all.allocate((storage, "n"), 100, Purpose::Disk, Some("qcow2"), (Size::GIB, 0)).unwrap();
         }
         assert_eq!(all.make_base("thick:vm-100-disk-0", "n"), "thick:vm-100-disk-0");
         let base = all.make_base("data:100/vm-100-disk-0.qcow2", "n");

@@ -88,9 +88,22 @@ pub struct NodeSpec {
     /// False for a node that is down.
     #[serde(default = "yes")]
     pub online: bool,
+    /// Its address; by default one of the documentation's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// Its bridges.
     #[serde(default = "default_bridges")]
     pub bridges: Vec<String>,
+    /// Its network devices with their options, as `GET /nodes/{node}/network` shows them; by default its bridges,
+    /// each on a device of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interfaces: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
+    /// Its name servers and search domain: `dns1`, `search`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dns: BTreeMap<String, String>,
+    /// Its time zone.
+    #[serde(default = "default_timezone")]
+    pub timezone: String,
     /// Its processors.
     #[serde(default = "default_cpus")]
     pub cpus: u32,
@@ -176,6 +189,9 @@ pub struct VolumeSpec {
     pub node: String,
     /// Its size in bytes.
     pub size: u64,
+    /// For a backup: the configuration file of the guest in it. What its disks say of their sizes is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<String>,
 }
 
 /// One user.
@@ -347,6 +363,10 @@ fn default_qemu_version() -> String {
 
 fn default_bridges() -> Vec<String> {
     vec!["vmbr0".to_owned()]
+}
+
+fn default_timezone() -> String {
+    "UTC".to_owned()
 }
 
 const fn default_cpus() -> u32 {

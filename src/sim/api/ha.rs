@@ -11,8 +11,8 @@ use crate::sim::answer::{Answer, Failure, Outcome};
 use crate::sim::cluster::Cluster;
 use crate::sim::route::Call;
 use crate::sim::section::{check_digest, ha_groups, ha_rules, sha1_hex};
-use crate::sim::task::Work;
-use crate::sim::{lxc, qemu};
+use crate::sim::task::{HaOrder, Work};
+use crate::sim::{lxc, migrate, qemu};
 
 impl Cluster {
     fn ha_digest(&self) -> String {
@@ -57,12 +57,24 @@ impl Cluster {
         }
     }
 
-    /// What the manager does some time after a command: it sets the state and starts or stops the guest.
-    pub(in crate::sim) fn ha_request(&mut self, vmid: u32, start: bool) {
+    /// What the manager does some time after a command: it sets the state, and starts, stops or moves the guest.
+    pub(in crate::sim) fn ha_request(&mut self, vmid: u32, order: &HaOrder) {
         let Some(guest) = self.guests.get(&vmid) else { return };
-        let (kind, runs) = (guest.kind(), guest.running.is_some());
+        let (kind, node, runs) = (guest.kind(), guest.node.clone(), guest.running.is_some());
+        let (start, state) = match order {
+            HaOrder::Migrate(target) => {
+                if *target != node {
+                    let verb = if kind == GuestKind::Qemu { "qmigrate" } else { "vzmigrate" };
+                    let work = Work::Migrate(migrate::Work::by_ha(vmid, kind, target));
+                    self.spawn(&Subject::root(), &node, verb, &vmid.to_string(), work);
+                }
+                return;
+            }
+            HaOrder::Start => (true, "started"),
+            HaOrder::Stop => (false, "stopped"),
+        };
         if let Some(options) = self.ha.get_mut(&format!("{}:{vmid}", kind.ha_prefix())) {
-            options.insert("state".to_owned(), if start { "started" } else { "stopped" }.to_owned());
+            options.insert("state".to_owned(), state.to_owned());
         }
         if start != runs && self.spec.ha_manager {
             self.ha_act(vmid, start);

@@ -27,7 +27,7 @@ pub(in crate::sim) fn cluster_status(cluster: &mut Cluster, call: &Call) -> Outc
     for (index, node) in nodes.iter().enumerate() {
         list.push(json!({
             "id": format!("node/{}", node.name), "type": "node", "name": node.name, "level": "",
-            "ip": format!("192.0.2.{}", 11 + index), "local": u8::from(node.name == call.node),
+            "ip": cluster.address(&node.name), "local": u8::from(node.name == call.node),
             "nodeid": if cluster.spec.standalone { 0 } else { index + 1 }, "online": u8::from(node.online),
         }));
     }
@@ -67,11 +67,16 @@ fn node_row(cluster: &Cluster, index: usize, call: &Call) -> Map<String, Value> 
     row
 }
 
+/// The fingerprint of a node's certificate.
+pub(super) fn fingerprint(index: usize) -> String {
+    let octets: Vec<String> = (0..32).map(|n: usize| format!("{:02X}", (n * 37 + index * 11 + 7) % 256)).collect();
+    octets.join(":")
+}
+
 pub(in crate::sim) fn nodes(cluster: &mut Cluster, call: &Call) -> Outcome {
     let list = (0..cluster.spec.nodes.len()).map(|index| {
         let mut row = node_row(cluster, index, call);
-        let octets: Vec<String> = (0..32).map(|n: usize| format!("{:02X}", (n * 37 + index * 11 + 7) % 256)).collect();
-        row.insert("ssl_fingerprint".to_owned(), json!(octets.join(":")));
+        row.insert("ssl_fingerprint".to_owned(), json!(fingerprint(index)));
         Value::Object(row)
     });
     Ok(rows(list.collect()))

@@ -1,8 +1,7 @@
 //! What is asked about one node.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::rows;
 use crate::pve::value::Size;
 use crate::sim::answer::{Answer, Outcome};
 use crate::sim::cluster::Cluster;
@@ -36,44 +35,9 @@ pub(in crate::sim) fn node_status(cluster: &mut Cluster, call: &Call) -> Outcome
     })))
 }
 
-pub(in crate::sim) fn node_time(cluster: &mut Cluster, _: &Call) -> Outcome {
+pub(in crate::sim) fn node_time(cluster: &mut Cluster, call: &Call) -> Outcome {
     let now = cluster.unix_time();
-    Ok(Answer::from(json!({ "localtime": now, "time": now, "timezone": "UTC" })))
-}
-
-pub(in crate::sim) fn networks(cluster: &mut Cluster, call: &Call) -> Outcome {
-    let bridges = cluster.spec.nodes.iter().find(|spec| spec.name == call.node).map(|spec| spec.bridges.clone());
-    let wanted = |kind: &str| match call.get("type") {
-        None => true,
-        Some("any_bridge" | "any_local_bridge" | "include_sdn") => kind == "bridge",
-        Some(wanted) => wanted == kind,
-    };
-    let mut list: Vec<Value> = Vec::new();
-    let all = bridges.unwrap_or_default();
-    for (index, bridge) in all.iter().enumerate() {
-        let port = format!("eno{}", index + 1);
-        if wanted("eth") {
-            list.push(json!({
-                "active": 1, "exists": 1, "families": ["inet"], "iface": port, "method": "manual",
-                "method6": "manual", "priority": 3 + index, "type": "eth",
-            }));
-        }
-        if wanted("bridge") {
-            let path = format!("/sdn/zones/localnetwork/{bridge}");
-            let sys = format!("/nodes/{}", call.node);
-            let check = cluster.check_for(&call.subject, &path);
-            if call.get("type").is_some()
-                && !check.any(&path, &["SDN.Audit", "SDN.Use"])
-                && !check.any(&sys, &["Sys.Audit"])
-            {
-                continue;
-            }
-            list.push(json!({
-                "active": 1, "autostart": 1, "bridge_fd": "0", "bridge_ports": port, "bridge_stp": "off",
-                "families": ["inet"], "iface": bridge, "method": "manual", "method6": "manual",
-                "priority": 3 + all.len() + index, "type": "bridge",
-            }));
-        }
-    }
-    Ok(rows(list))
+    let spec = cluster.spec.nodes.iter().find(|spec| spec.name == call.node);
+    let zone = spec.map_or("UTC", |spec| spec.timezone.as_str());
+    Ok(Answer::from(json!({ "localtime": now, "time": now, "timezone": zone })))
 }

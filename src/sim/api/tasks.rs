@@ -44,13 +44,14 @@ pub(in crate::sim) fn task_log(cluster: &mut Cluster, call: &Call) -> Outcome {
         Some(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
         None => 50,
     };
+    let lines = task.log_at(cluster.clock);
     let line = |(index, text): (usize, &String)| json!({ "n": index + 1, "t": text });
-    let mut list: Vec<Value> = task.log.iter().enumerate().skip(start).take(limit).map(line).collect();
-    let total = task.log.len();
+    let mut list: Vec<Value> = lines.iter().enumerate().skip(start).take(limit).map(line).collect();
+    let total = lines.len();
     if total == 0 {
         list.push(json!({ "n": 1, "t": "no content" }));
     }
-    Ok(Answer { data: json!(list), total: Some(total.max(1)), delay: 0 })
+    Ok(Answer { total: Some(total.max(1)), ..Answer::from(json!(list)) })
 }
 
 pub(in crate::sim) fn task_stop(cluster: &mut Cluster, call: &Call) -> Outcome {
@@ -102,7 +103,7 @@ pub(in crate::sim) fn node_tasks(cluster: &mut Cluster, call: &Call) -> Outcome 
     let start = usize::try_from(call.number("start").unwrap_or(0)).unwrap_or(usize::MAX);
     let limit = usize::try_from(call.number("limit").unwrap_or(50)).unwrap_or(usize::MAX);
     let page: Vec<Value> = list.into_iter().skip(start).take(limit).collect();
-    Ok(Answer { data: json!(page), total: Some(total), delay: 0 })
+    Ok(Answer { total: Some(total), ..Answer::from(json!(page)) })
 }
 
 pub(in crate::sim) fn cluster_tasks(cluster: &mut Cluster, call: &Call) -> Outcome {

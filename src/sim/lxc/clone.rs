@@ -109,6 +109,39 @@ pub(super) fn finish(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Plan)
     let node = cluster.tasks[task].node.clone();
     unlock(cluster, vmid);
     cluster.log(task, format!("creating a clone of container {vmid} with ID {}", plan.newid));
+    let mut made = Vec::new();
+    let mut config = match copy(cluster, task, &node, plan, &mut made) {
+        Ok(config) => config,
+        Err(failure) => {
+            for volid in made {
+                cluster.storages.remove(&volid, &node);
+            }
+            cluster.guests.remove(&plan.newid);
+            return Err(format!("clone failed: {}", failure.text()));
+        }
+    };
+    if let Some(hostname) = &plan.hostname {
+        config.current.insert("hostname".to_owned(), hostname.clone());
+    }
+    if let Some(description) = &plan.description {
+        config.current.insert("description".to_owned(), description.clone());
+    }
+    cluster.clone_firewall(vmid, plan.newid);
+    cluster.guests.insert(plan.newid, Guest { node: plan.target.clone(), config, running: None });
+    if let Some(pool) = plan.pool.as_ref().and_then(|pool| cluster.pools.get_mut(pool)) {
+        pool.guests.insert(plan.newid);
+    }
+    Ok(())
+}
+
+/// The configuration of the clone; its volumes are made by the way.
+fn copy(
+    cluster: &mut Cluster,
+    task: usize,
+    node: &str,
+    plan: &Plan,
+    made: &mut Vec<String>,
+) -> Result<Config, Failure> {
     let mut config = Config::new(GuestKind::Lxc);
     config.raw.clone_from(&plan.raw);
     for (key, value) in &plan.source {
@@ -124,21 +157,20 @@ pub(super) fn finish(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Plan)
             (_, Some(mut copy)) if is_mount(key) => {
                 let volid = volume_of(value).unwrap_or_default().to_owned();
                 let ctime = cluster.unix_time();
-                let made = if plan.full {
+                let volume = if plan.full {
                     cluster.log(task, format!("create full clone of mountpoint {key} ({volid})"));
                     let own = volid.split(':').next().unwrap_or_default();
                     let storage = plan.storage.clone().unwrap_or_else(|| own.to_owned());
-                    let Some(size) = cluster.storages.size_of(&volid, &node) else {
-                        cluster.guests.remove(&plan.newid);
-                        return Err(format!("clone failed: volume '{volid}' does not exist"));
-                    };
-                    cluster.storages.allocate((&storage, &node), plan.newid, Purpose::Mount, None, (size, ctime))
+                    let size = cluster.storages.size_of(&volid, node);
+                    let size = size.ok_or_else(|| Failure::die(format!("volume '{volid}' does not exist")))?;
+                    cluster.storages.allocate((&storage, node), plan.newid, Purpose::Mount, None, (size, ctime))?
                 } else {
                     cluster.log(task, format!("create linked clone of mountpoint {key} ({volid})"));
-                    cluster.storages.link(&volid, &node, plan.newid, ctime)
+                    cluster.storages.link(&volid, node, plan.newid, ctime)
                 };
-                let size = cluster.storages.size_of(&made, &node).unwrap_or(0);
-                copy.insert("volume".to_owned(), made);
+                made.push(volume.clone());
+                let size = cluster.storages.size_of(&volume, node).unwrap_or(0);
+                copy.insert("volume".to_owned(), volume);
                 copy.insert("size".to_owned(), Size(size).to_string());
                 mount::print(key, &copy)
             }
@@ -146,16 +178,5 @@ pub(super) fn finish(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Plan)
         };
         config.current.insert(key.clone(), copied);
     }
-    if let Some(hostname) = &plan.hostname {
-        config.current.insert("hostname".to_owned(), hostname.clone());
-    }
-    if let Some(description) = &plan.description {
-        config.current.insert("description".to_owned(), description.clone());
-    }
-    cluster.clone_firewall(vmid, plan.newid);
-    cluster.guests.insert(plan.newid, Guest { node: plan.target.clone(), config, running: None });
-    if let Some(pool) = plan.pool.as_ref().and_then(|pool| cluster.pools.get_mut(pool)) {
-        pool.guests.insert(plan.newid);
-    }
-    Ok(())
+    Ok(config)
 }

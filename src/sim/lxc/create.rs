@@ -7,10 +7,11 @@ use crate::pve::schema::split_index;
 use crate::pve::value::{GuestKind, storage_of};
 use crate::sim::access::Check;
 use crate::sim::answer::{Failure, Outcome};
+use crate::sim::backup::restore_container;
 use crate::sim::cluster::Cluster;
 use crate::sim::config::Config;
 use crate::sim::guest::{Guest, is_mount};
-use crate::sim::route::{Call, unsupported};
+use crate::sim::route::Call;
 use crate::sim::task::Work as TaskWork;
 
 const ASIDE: &[&str] = &[
@@ -31,8 +32,9 @@ const ASIDE: &[&str] = &[
 
 pub(in crate::sim) fn create(cluster: &mut Cluster, call: &Call) -> Outcome {
     let vmid = u32::try_from(call.number("vmid").unwrap_or(0)).unwrap_or(0);
-    if call.flag("restore") || call.flag("ha-managed") {
-        return unsupported();
+    let restores = call.flag("restore");
+    if call.flag("ha-managed") {
+        cluster.check_for(&call.subject, "/").need("/", &["Sys.Console"])?;
     }
     let pool = call.get("pool").map(str::to_owned);
     if let Some(pool) = pool.as_ref().filter(|pool| !cluster.pools.contains_key(*pool)) {
@@ -50,11 +52,21 @@ pub(in crate::sim) fn create(cluster: &mut Cluster, call: &Call) -> Outcome {
     options.remove("unprivileged");
     if unprivileged {
         options.insert("unprivileged".to_owned(), "1".to_owned());
-    } else if cluster.access.release() >= 9 {
+    } else if cluster.access.release() >= 9 && !restores {
         check.need("/", &["Sys.Modify"])?;
     }
     for (key, value) in &options {
         update::permit(check, vmid, key, Some(value), unprivileged)?;
+    }
+    if restores {
+        options.remove("unprivileged");
+        if options.keys().any(|key| is_mount(key)) && !options.contains_key("rootfs") {
+            return Err(Failure::die("mount points configured, but 'rootfs' not set - aborting"));
+        }
+        for (key, value) in options.iter().filter(|(key, _)| is_mount(key)) {
+            update::check_storage(cluster, check, key, value)?;
+        }
+        return restore_container(cluster, call, options);
     }
     let template = call.get("ostemplate").unwrap_or_default().to_owned();
     if template.starts_with('/') && !call.subject.is_root() {
@@ -90,7 +102,7 @@ pub(in crate::sim) fn create(cluster: &mut Cluster, call: &Call) -> Outcome {
     let mut config = Config::new(GuestKind::Lxc);
     config.current.insert("lock".to_owned(), "create".to_owned());
     cluster.guests.insert(vmid, Guest { node: call.node.clone(), config, running: None });
-    let what = What::Create { options, template, pool, start: call.flag("start") };
+    let what = What::Create { options, template, pool, start: call.flag("start"), ha: call.flag("ha-managed") };
     Ok(cluster.start_task(&call.subject, &call.node, "vzcreate", &vmid.to_string(), TaskWork::Lxc(Work { vmid, what })))
 }
 
@@ -101,7 +113,7 @@ pub(super) fn finish(
     options: BTreeMap<String, String>,
     template: &str,
     pool: Option<String>,
-    start: bool,
+    (start, ha): (bool, bool),
 ) -> Result<(), String> {
     let (node, subject) = (cluster.tasks[task].node.clone(), cluster.tasks[task].subject.clone());
     let mut made = Vec::new();
@@ -119,6 +131,11 @@ pub(super) fn finish(
     cluster.log(task, "Detected container architecture: amd64");
     if let Some(pool) = pool.and_then(|pool| cluster.pools.get_mut(&pool)) {
         pool.guests.insert(vmid);
+    }
+    if ha {
+        cluster.log(task, "Add as HA resource");
+        let state = if start { "started" } else { "stopped" };
+        cluster.ha.insert(format!("ct:{vmid}"), BTreeMap::from([("state".to_owned(), state.to_owned())]));
     }
     if start {
         cluster.spawn(&subject, &node, "vzstart", &vmid.to_string(), TaskWork::Lxc(Work::start(vmid)));

@@ -5,14 +5,17 @@ mod create;
 mod mount;
 mod moving;
 mod power;
+mod read;
 mod update;
 mod volumes;
 
 pub(super) use clone::clone;
 pub(super) use create::create;
+pub(super) use mount::place;
 pub(super) use moving::move_volume;
 pub(super) use power::{reboot, shutdown, start, stop};
-pub(super) use update::update;
+pub(super) use read::{feature, index, interfaces, status_index};
+pub(super) use update::{apply_pending, normalised, update};
 pub(super) use volumes::{destroy, resize, template};
 
 use std::collections::BTreeMap;
@@ -36,10 +39,11 @@ pub(in crate::sim) struct Work {
 
 #[derive(Debug, Clone)]
 pub(super) enum What {
-    Create { options: BTreeMap<String, String>, template: String, pool: Option<String>, start: bool },
+    Create { options: BTreeMap<String, String>, template: String, pool: Option<String>, start: bool, ha: bool },
     Clone(Box<clone::Plan>),
     Template,
     Move(moving::Plan),
+    Reassign(moving::Reassign),
     Resize { disk: String, size: u64 },
     Destroy { purge: bool, unreferenced: bool, forced: bool },
     Power(power::Power),
@@ -61,6 +65,7 @@ impl Work {
 pub(in crate::sim) fn locks(work: &Work) -> (Vec<(u32, bool)>, u64) {
     match &work.what {
         What::Clone(_) | What::Move(_) => (Vec::new(), LOCK_WAIT),
+        What::Reassign(plan) if plan.target != work.vmid => (vec![(work.vmid, true), (plan.target, true)], LOCK_WAIT),
         _ => (vec![(work.vmid, true)], LOCK_WAIT),
     }
 }
@@ -68,11 +73,12 @@ pub(in crate::sim) fn locks(work: &Work) -> (Vec<(u32, bool)>, u64) {
 /// What a worker does as soon as it has its locks; how long it then takes.
 pub(in crate::sim) fn begin(cluster: &mut Cluster, task: usize, work: &mut Work) -> Result<u64, String> {
     let times = cluster.spec.tasks.clone();
-    match &work.what {
+    match &mut work.what {
         What::Create { .. } => Ok(times.create_container),
         What::Clone(plan) => Ok(if plan.full { times.clone_full } else { times.clone_linked }),
         What::Template => Ok(times.template),
-        What::Move(_) => Ok(times.move_volume),
+        What::Move(plan) => moving::begin(cluster, task, work.vmid, plan),
+        What::Reassign(_) => Ok(times.config),
         What::Resize { .. } => Ok(times.resize),
         What::Destroy { .. } => volumes::begin_destroy(cluster, task, work.vmid),
         What::Power(power) => power::begin(cluster, task, work.vmid, *power),
@@ -83,12 +89,13 @@ pub(in crate::sim) fn begin(cluster: &mut Cluster, task: usize, work: &mut Work)
 pub(in crate::sim) fn finish(cluster: &mut Cluster, task: usize, work: Work) -> Result<(), String> {
     let vmid = work.vmid;
     match work.what {
-        What::Create { options, template, pool, start } => {
-            create::finish(cluster, task, vmid, options, &template, pool, start)
+        What::Create { options, template, pool, start, ha } => {
+            create::finish(cluster, task, vmid, options, &template, pool, (start, ha))
         }
         What::Clone(plan) => clone::finish(cluster, task, vmid, &plan),
         What::Template => volumes::finish_template(cluster, task, vmid),
         What::Move(plan) => moving::finish(cluster, task, vmid, &plan),
+        What::Reassign(plan) => moving::finish_reassign(cluster, task, vmid, &plan),
         What::Resize { disk, size } => volumes::finish_resize(cluster, task, vmid, &disk, size),
         What::Destroy { purge, unreferenced, forced } => {
             volumes::finish_destroy(cluster, task, vmid, purge, unreferenced, forced)
@@ -98,7 +105,7 @@ pub(in crate::sim) fn finish(cluster: &mut Cluster, task: usize, work: Work) -> 
 }
 
 /// What is left of a worker that was stopped: its exit status, after it cleaned up.
-pub(in crate::sim) fn abort(cluster: &mut Cluster, work: Work) -> String {
+pub(in crate::sim) fn abort(cluster: &mut Cluster, node: &str, work: Work) -> String {
     match work.what {
         What::Create { .. } => {
             cluster.guests.remove(&work.vmid);
@@ -109,10 +116,7 @@ pub(in crate::sim) fn abort(cluster: &mut Cluster, work: Work) -> String {
             unlock(cluster, work.vmid);
             "clone failed: received interrupt".to_owned()
         }
-        What::Move(_) => {
-            unlock(cluster, work.vmid);
-            "received interrupt".to_owned()
-        }
+        What::Move(plan) => moving::abort(cluster, node, work.vmid, &plan),
         _ => "received interrupt".to_owned(),
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn is_bind(value: &str) -> bool {
 }
 
 /// The value of a mount point as it is stored, its volume made where one is asked for.
-pub(super) fn place(
+pub(in crate::sim) fn place(
     cluster: &mut Cluster,
     node: &str,
     vmid: u32,
@@ -42,7 +42,7 @@ pub(super) fn place(
         cluster.storages.find(storage)?;
         let size = Size::parse_proxmox(&format!("{number}G")).map_or(0, |size| size.0 / 1024 * 1024);
         let ctime = cluster.unix_time();
-        let volid = cluster.storages.allocate((storage, node), vmid, Purpose::Mount, None, (size, ctime));
+        let volid = cluster.storages.allocate((storage, node), vmid, Purpose::Mount, None, (size, ctime))?;
         made.push(volid.clone());
         mount.insert("volume".to_owned(), volid);
         mount.insert("size".to_owned(), Size(size).to_string());
@@ -67,6 +67,15 @@ pub(super) fn net(cluster: &mut Cluster, key: &str, value: &str) -> Result<Strin
     }
     net.insert("type".to_owned(), "veth".to_owned());
     Ok(print(key, &net))
+}
+
+/// Keeps a volume under the lowest free `unusedN`, unless it is under one already.
+pub(super) fn add_unused(config: &mut Config, volid: &str) {
+    let known = config.current.iter().any(|(key, value)| is_unused(key) && value == volid);
+    let free = (0..256).map(|n| format!("unused{n}")).find(|key| !config.current.contains_key(key));
+    if let Some(free) = free.filter(|_| !known) {
+        config.current.insert(free, volid.to_owned());
+    }
 }
 
 /// Keeps a volume that leaves its key under the lowest free `unusedN`.

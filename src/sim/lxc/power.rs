@@ -6,7 +6,7 @@ use crate::sim::answer::{Failure, Outcome};
 use crate::sim::cluster::Cluster;
 use crate::sim::guest::{Running, check_lock};
 use crate::sim::route::Call;
-use crate::sim::task::Work as TaskWork;
+use crate::sim::task::{HaOrder, Work as TaskWork};
 
 /// What is done to a container's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,14 +38,10 @@ fn spawn(cluster: &mut Cluster, call: &Call, kind: &str, power: Power) -> Outcom
     }
     if power != Power::Reboot && cluster.is_ha_managed(GuestKind::Lxc, vmid) {
         let start = power == Power::Start;
-        let kind = if start { "hastart" } else { "hastop" };
-        return Ok(cluster.start_task(
-            &call.subject,
-            &call.node,
-            kind,
-            &vmid.to_string(),
-            TaskWork::Ha { vmid, start },
-        ));
+        let (kind, order, word) =
+            if start { ("hastart", HaOrder::Start, "start") } else { ("hastop", HaOrder::Stop, "stop") };
+        let work = TaskWork::Ha { vmid, order, text: format!("Requesting HA {word} for CT {vmid}") };
+        return Ok(cluster.start_task(&call.subject, &call.node, kind, &vmid.to_string(), work));
     }
     let work = TaskWork::Lxc(Work { vmid, what: What::Power(power) });
     Ok(cluster.start_task(&call.subject, &call.node, kind, &vmid.to_string(), work))

@@ -103,11 +103,22 @@ pub(in crate::sim) fn update(cluster: &mut Cluster, call: &Call) -> Outcome {
         }
     }
     cluster.guest_mut(GuestKind::Lxc, vmid, node)?.config = config;
-    if errors.is_empty() {
-        Ok(Answer { data: Value::Null, total: None, delay })
-    } else {
-        Err(Failure::Parameters(errors))
+    if errors.is_empty() { Ok(Answer { delay, ..Answer::from(Value::Null) }) } else { Err(Failure::Parameters(errors)) }
+}
+
+/// Applies one key that waits, as far as it goes while the container runs; what it said where it did not go.
+pub(super) fn apply_one(
+    cluster: &mut Cluster,
+    node: &str,
+    vmid: u32,
+    config: &mut Config,
+    key: &str,
+    runs: bool,
+) -> Option<String> {
+    if runs && !is_live(config, key) {
+        return None;
     }
+    commit_set(cluster, node, vmid, config, key).err().map(|failure| failure.text())
 }
 
 fn protect(config: &Config, what: &str) -> Result<(), Failure> {
@@ -167,7 +178,7 @@ fn commit_set(cluster: &mut Cluster, node: &str, vmid: u32, config: &mut Config,
 }
 
 /// Applies everything that waits; at a start, and after a stop.
-pub(super) fn apply_pending(cluster: &mut Cluster, node: &str, vmid: u32) {
+pub(in crate::sim) fn apply_pending(cluster: &mut Cluster, node: &str, vmid: u32) {
     let Some(mut config) = cluster.guests.get(&vmid).map(|guest| guest.config.reread()) else { return };
     if config.pending.is_empty() && config.deletes.is_empty() {
         return;
@@ -185,7 +196,7 @@ pub(super) fn apply_pending(cluster: &mut Cluster, node: &str, vmid: u32) {
 }
 
 /// The value that is stored, for all but mount points.
-pub(super) fn normalised(cluster: &mut Cluster, key: &str, value: &str) -> Result<String, Failure> {
+pub(in crate::sim) fn normalised(cluster: &mut Cluster, key: &str, value: &str) -> Result<String, Failure> {
     let stem = split_index(key).map_or(key, |(stem, _)| stem);
     let is_integer = catalog(GuestKind::Lxc).find(key).is_some_and(|spec| spec.value.ty == ValueType::Integer);
     Ok(match stem {

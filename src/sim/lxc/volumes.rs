@@ -58,7 +58,7 @@ pub(super) fn finish_resize(
     let Some(mut parsed) = config.current.get(disk).and_then(|value| mount::parse(disk, value)) else {
         return Err("format error".to_owned());
     };
-    cluster.storages.resize(&parsed.get("volume").cloned().unwrap_or_default(), &node, size);
+    cluster.storages.resize(&parsed.get("volume").cloned().unwrap_or_default(), &node, size)?;
     parsed.insert("size".to_owned(), Size(size).to_string());
     config.current.insert(disk.to_owned(), mount::print(disk, &parsed));
     cluster.log(task, "Image resized.");
@@ -89,7 +89,7 @@ pub(in crate::sim) fn template(cluster: &mut Cluster, call: &Call) -> Outcome {
     let work = TaskWork::Lxc(Work { vmid, what: What::Template });
     cluster.spawn(&call.subject, &call.node, "vztemplate", &vmid.to_string(), work);
     // There is a task, and its id is not told.
-    Ok(Answer { data: Value::Null, total: None, delay })
+    Ok(Answer { delay, ..Answer::from(Value::Null) })
 }
 
 pub(super) fn finish_template(cluster: &mut Cluster, task: usize, vmid: u32) -> Result<(), String> {

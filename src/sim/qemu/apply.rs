@@ -59,6 +59,16 @@ pub(super) fn register_unused(
     }
 }
 
+/// Keeps a volume under the lowest free `unusedN`, unless it is under one already; the key.
+pub(super) fn add_unused(config: &mut Config, volid: &str) -> Option<String> {
+    if config.current.iter().any(|(key, value)| is_unused(key) && value == volid) {
+        return None;
+    }
+    let free = (0..256).map(|n| format!("unused{n}")).find(|key| !config.current.contains_key(key))?;
+    config.current.insert(free.clone(), volid.to_owned());
+    Some(free)
+}
+
 /// Takes a key away, with what that means for its volume.
 fn commit_delete(cluster: &mut Cluster, node: &str, vmid: u32, config: &mut Config, key: &str, force: bool) {
     if let Some(value) = config.current.get(key).cloned().filter(|_| is_drive(key)) {
@@ -89,7 +99,7 @@ fn commit_set(cluster: &mut Cluster, node: &str, vmid: u32, config: &mut Config,
 }
 
 /// Applies everything that waits: the VM is stopped.
-pub(super) fn apply_pending(cluster: &mut Cluster, node: &str, vmid: u32) -> Result<(), Failure> {
+pub(in crate::sim) fn apply_pending(cluster: &mut Cluster, node: &str, vmid: u32) -> Result<(), Failure> {
     let mut config = cluster.guest(GuestKind::Qemu, vmid, node)?.config.clone();
     if config.pending.is_empty() && config.deletes.is_empty() && config.cloudinit.is_empty() {
         return Ok(());

@@ -7,6 +7,7 @@ use crate::sim::answer::{Failure, Outcome};
 use crate::sim::cluster::Cluster;
 use crate::sim::config::{Config, Section, is_true};
 use crate::sim::guest::{Guest, check_lock, is_drive, is_unused, sub_key, volume_of};
+use crate::sim::progress;
 use crate::sim::route::Call;
 use crate::sim::task::Work as TaskWork;
 use crate::sim::volume::{Family, Purpose, format_of};
@@ -24,6 +25,10 @@ pub(in crate::sim) struct Plan {
     format: Option<String>,
     bwlimit: Option<u64>,
     source: Section,
+    /// The volumes that were made, the drives as they will stand, and what copies them.
+    made: Vec<String>,
+    drives: Section,
+    commands: Vec<String>,
 }
 
 pub(in crate::sim) fn clone(cluster: &mut Cluster, call: &Call) -> Outcome {
@@ -82,7 +87,8 @@ pub(in crate::sim) fn clone(cluster: &mut Cluster, call: &Call) -> Outcome {
             return Err(Failure::die(format!("can't clone VM to node '{target}' (VM uses local storage)")));
         }
         let copied = full || key == "tpmstate0" || drive::is_cloudinit_drive(value);
-        if !copied && !cluster.storages.can_link(GuestKind::Qemu, volid) {
+        let from_snapshot = call.get("snapname").is_some() && cluster.storages.can_link_snapshot(volid);
+        if !copied && !from_snapshot && !cluster.storages.can_link(GuestKind::Qemu, volid) {
             return Err(Failure::die(format!("Linked clone feature is not supported for '{volid}' ({key})")));
         }
         let path = format!("/storage/{}", call.get("storage").unwrap_or(storage));
@@ -100,13 +106,16 @@ pub(in crate::sim) fn clone(cluster: &mut Cluster, call: &Call) -> Outcome {
         format: text("format"),
         bwlimit: call.number("bwlimit").filter(|limit| *limit > 0),
         source,
+        made: Vec::new(),
+        drives: Section::new(),
+        commands: Vec::new(),
     };
     let work = TaskWork::Qemu(Work { vmid, what: What::Clone(Box::new(plan)) });
     Ok(cluster.start_task(&call.subject, &node, "qmclone", &vmid.to_string(), work))
 }
 
-/// The id is taken only now, by the worker.
-pub(super) fn begin(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Plan) -> Result<u64, String> {
+/// The id is taken only now, by the worker; the new volumes are made before anything is copied.
+pub(super) fn begin(cluster: &mut Cluster, task: usize, vmid: u32, plan: &mut Plan) -> Result<u64, String> {
     let (node, newid) = (cluster.tasks[task].node.clone(), plan.newid);
     match cluster.guests.get(&newid) {
         Some(other) if other.node == node => {
@@ -120,14 +129,27 @@ pub(super) fn begin(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Plan) 
     let mut config = Config::new(GuestKind::Qemu);
     config.current.insert("description".to_owned(), " qmclone temporary file".to_owned());
     config.current.insert("lock".to_owned(), "clone".to_owned());
-    cluster.guests.insert(newid, Guest { node, config, running: None });
-    cluster.log(task, format!("creating a clone of VM {vmid} with ID {newid}"));
-    let times = &cluster.spec.tasks;
-    if !plan.full {
-        return Ok(times.clone_linked);
+    cluster.guests.insert(newid, Guest { node: node.clone(), config, running: None });
+    if cluster.access.release() >= 9 {
+        cluster.log(task, format!("creating a clone of VM {vmid} with ID {newid}"));
     }
-    let limited = plan.bwlimit.map_or(0, |limit| copied_bytes(plan) * 1000 / (limit * Size::KIB));
-    Ok(times.clone_full.max(limited))
+    let times = &cluster.spec.tasks;
+    let duration = match plan.bwlimit.filter(|_| plan.full) {
+        Some(limit) => times.clone_full.max(copied_bytes(plan) * 1000 / (limit * Size::KIB)),
+        None if plan.full => times.clone_full,
+        None => times.clone_linked,
+    };
+    let mut copies = Vec::new();
+    for (key, value) in plan.source.clone() {
+        if is_drive(&key)
+            && let Err(text) = copy_drive(cluster, &node, plan, &key, &value, &mut copies)
+        {
+            drop(abort(cluster, &node, plan));
+            return Err(text);
+        }
+    }
+    cluster.tasks[task].progress = progress::spread(copies, cluster.clock, duration);
+    Ok(duration)
 }
 
 /// What a full copy moves: disks are a tenth full here.
@@ -136,19 +158,27 @@ fn copied_bytes(plan: &Plan) -> u64 {
     sizes.filter_map(Size::parse_proxmox).map(|size| size.0).sum::<u64>() / 10
 }
 
-/// What is taken away when the worker is stopped.
-pub(super) fn abort(cluster: &mut Cluster, plan: &Plan) -> String {
+/// What is taken away when the worker is stopped, or fails.
+pub(super) fn abort(cluster: &mut Cluster, node: &str, plan: &Plan) -> String {
     let temporary = cluster.guests.get(&plan.newid).is_some_and(|guest| guest.config.lock() == Some("clone"));
     if temporary {
         cluster.guests.remove(&plan.newid);
+        for volid in &plan.made {
+            cluster.storages.remove(volid, node);
+        }
     }
-    "clone failed: received interrupt".to_owned()
+    match plan.commands.first() {
+        Some(command) => format!("clone failed: copy failed: command '{command}' failed: interrupted by signal"),
+        None => "clone failed: interrupted by signal".to_owned(),
+    }
 }
 
 pub(super) fn finish(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Plan) -> Result<(), String> {
     let node = cluster.tasks[task].node.clone();
-    of_task(cluster, task, vmid).map_err(|text| format!("clone failed: {text}"))?;
-    let mut log = Vec::new();
+    if let Err(text) = of_task(cluster, task, vmid) {
+        drop(abort(cluster, &node, plan));
+        return Err(format!("clone failed: {text}"));
+    }
     let mut config = Config::new(GuestKind::Qemu);
     for (key, value) in &plan.source {
         let dropped = is_unused(key)
@@ -156,15 +186,13 @@ pub(super) fn finish(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Plan)
                 key.as_str(),
                 "parent" | "template" | "lock" | "vmstate" | "snaptime" | "snapstate" | "runningmachine" | "runningcpu"
             );
-        if dropped {
-            continue;
+        if !dropped {
+            let copied = plan.drives.get(key).unwrap_or(value).clone();
+            config.current.insert(key.clone(), copied);
         }
-        let copied =
-            if is_drive(key) { copy_drive(cluster, &node, plan, key, value, &mut log)? } else { value.clone() };
-        config.current.insert(key.clone(), copied);
     }
     if cluster.guests.get(&vmid).is_some_and(|guest| !guest.config.pending.is_empty()) {
-        log.push("found pending changes, discarding for clone".to_owned());
+        cluster.log(task, "found pending changes, discarding for clone");
     }
     for (key, value) in config.current.iter_mut() {
         if split_index(key).is_some_and(|(stem, _)| stem == "net") {
@@ -194,9 +222,6 @@ pub(super) fn finish(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Plan)
     if let Some(pool) = plan.pool.as_ref().and_then(|pool| cluster.pools.get_mut(pool)) {
         pool.guests.insert(plan.newid);
     }
-    for line in log {
-        cluster.log(task, line);
-    }
     Ok(())
 }
 
@@ -209,26 +234,24 @@ fn with_mac(value: &str, mac: &str) -> String {
     parts.collect::<Vec<_>>().join(",")
 }
 
+/// Makes the volume of one drive's copy and notes what copying it will say.
 fn copy_drive(
     cluster: &mut Cluster,
     node: &str,
-    plan: &Plan,
+    plan: &mut Plan,
     key: &str,
     value: &str,
-    log: &mut Vec<String>,
-) -> Result<String, String> {
+    copies: &mut Vec<(Vec<String>, Option<u64>)>,
+) -> Result<(), String> {
     let cloudinit = drive::is_cloudinit_drive(value);
-    let Some(volid) = volume_of(value).filter(|_| cloudinit || !drive::is_cdrom(value)) else {
-        return Ok(value.to_owned());
-    };
-    let Some(mut copy) = drive::parse(key, value) else { return Ok(value.to_owned()) };
+    let Some(volid) = volume_of(value).filter(|_| cloudinit || !drive::is_cdrom(value)) else { return Ok(()) };
+    let Some(mut copy) = drive::parse(key, value) else { return Ok(()) };
     let ctime = cluster.unix_time();
-    if !plan.full && !cloudinit && key != "tpmstate0" {
-        log.push(format!("create linked clone of drive {key} ({volid})"));
+    let made = if !plan.full && !cloudinit && key != "tpmstate0" {
         let made = cluster.storages.link(volid, node, plan.newid, ctime);
-        copy.insert("file".to_owned(), made);
+        copies.push((vec![format!("create linked clone of drive {key} ({volid})")], None));
+        made
     } else {
-        log.push(format!("create full clone of drive {key} ({volid})"));
         let (own, name) = volid.split_once(':').unwrap_or((volid, ""));
         let storage = plan.storage.clone().unwrap_or_else(|| own.to_owned());
         let size = match cluster.storages.size_of(volid, node) {
@@ -237,26 +260,31 @@ fn copy_drive(
             None => return Err(format!("clone failed: volume '{volid}' does not exist")),
         };
         let wanted = plan.format.clone().unwrap_or_else(|| format_of(name).to_owned());
-        if cluster.storages.family(&storage) != Family::Files && wanted != "raw" && plan.format.is_some() {
-            log.push(format!(
-                "format '{wanted}' is not supported by the target storage '{storage}' - using 'raw' instead"
-            ));
-        }
         let purpose = if cloudinit { Purpose::CloudInit } else { Purpose::Disk };
         let format = if cloudinit { None } else { Some(wanted.as_str()) };
         let made = cluster.storages.allocate((&storage, node), plan.newid, purpose, format, (size, ctime));
-        log.push(format!("allocated target volume '{made}'"));
-        let human = Size(size).human();
-        if cluster.storages.family(&storage) == Family::Files {
-            log.push(format!("transferred 0.0 B of {human} (0.00%)"));
-            log.push(format!("transferred {human} of {human} (100.00%)"));
+        let made = made.map_err(|failure| format!("clone failed: {}", failure.text()))?;
+        let mut lines = vec![format!("create full clone of drive {key} ({volid})")];
+        if cluster.storages.family(&storage) != Family::Files && wanted != "raw" && plan.format.is_some() {
+            lines.push(format!(
+                "format '{wanted}' is not supported by the target storage '{storage}' - using 'raw' instead"
+            ));
         }
-        copy.insert("file".to_owned(), made);
-    }
+        lines.extend(cluster.storages.made_text(&made, size));
+        if cluster.access.release() >= 9 {
+            lines.push(format!("allocated target volume '{made}'"));
+        }
+        plan.commands.push(cluster.storages.convert_command(volid, &made, plan.bwlimit));
+        copies.push((lines, Some(size)));
+        made
+    };
+    plan.made.push(made.clone());
+    copy.insert("file".to_owned(), made);
     // What the copy is on decides its size; a drive of cloud-init gets one too by this way.
     drive::with_size(cluster, node, &mut copy);
     if sub_key(value, "format").is_some() {
         copy.remove("format");
     }
-    Ok(drive::print(key, &copy))
+    plan.drives.insert(key.to_owned(), drive::print(key, &copy));
+    Ok(())
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::{What, Work, drive, permit, update};
 use crate::pve::value::GuestKind;
 use crate::sim::answer::{Failure, Outcome};
+use crate::sim::backup::restore_vm;
 use crate::sim::cluster::Cluster;
 use crate::sim::config::Config;
 use crate::sim::guest::{Guest, is_drive};
-use crate::sim::route::{Call, unsupported};
+use crate::sim::route::Call;
 use crate::sim::task::Work as TaskWork;
 
 /// Parameters of the call that are no options of the VM.
@@ -28,12 +29,16 @@ const ASIDE: &[&str] = &[
 
 pub(in crate::sim) fn create(cluster: &mut Cluster, call: &Call) -> Outcome {
     let vmid = u32::try_from(call.number("vmid").unwrap_or(0)).unwrap_or(0);
-    if call.get("archive").is_some() || call.flag("ha-managed") {
-        return unsupported();
-    }
     let pool = call.get("pool").map(str::to_owned);
     if let Some(pool) = pool.as_ref().filter(|pool| !cluster.pools.contains_key(*pool)) {
         return Err(Failure::Permission(format!("pool '{pool}' does not exist")));
+    }
+    if let Some(storage) = call.get("storage") {
+        let path = format!("/storage/{storage}");
+        cluster.check_for(&call.subject, &path).need(&path, &["Datastore.AllocateSpace"])?;
+    }
+    if call.flag("ha-managed") {
+        cluster.check_for(&call.subject, "/").need("/", &["Sys.Console"])?;
     }
     let path = format!("/vms/{vmid}");
     let check = cluster.check_guest(&call.subject, vmid);
@@ -44,13 +49,14 @@ pub(in crate::sim) fn create(cluster: &mut Cluster, call: &Call) -> Outcome {
     let mut options: BTreeMap<String, String> = call.params.clone();
     options.retain(|name, _| !ASIDE.contains(&name.as_str()));
     update::unalias(&mut options);
-    if options.values().any(|value| value.contains("import-from=")) {
-        return unsupported();
+    if call.get("archive").is_some() && options.keys().any(|key| is_drive(key)) {
+        return restore_vm(cluster, call, options);
     }
     // Someone who may make VMs in a pool has there what the pool gives.
     let check = crate::sim::access::Check { pool: pool.as_deref(), ..check };
     for (key, value) in &options {
         permit::storage(cluster, check, (key, value))?;
+        drive::check_import(cluster, check, call, (key, value))?;
     }
     for (key, value) in &options {
         permit::option(check, vmid, key, Some(value), None)?;
@@ -58,14 +64,17 @@ pub(in crate::sim) fn create(cluster: &mut Cluster, call: &Call) -> Outcome {
     for (key, value) in &options {
         permit::bridge(check, key, value)?;
     }
-    update::check_values(cluster, &options)?;
+    update::check_values(cluster, &call.node, &options)?;
+    if call.get("archive").is_some() {
+        return restore_vm(cluster, call, options);
+    }
     if let Some(text) = cluster.taken_text(vmid) {
         return Err(Failure::die(format!("unable to create VM {vmid} - {text}")));
     }
     let mut config = Config::new(GuestKind::Qemu);
     config.current.insert("lock".to_owned(), "create".to_owned());
     cluster.guests.insert(vmid, Guest { node: call.node.clone(), config, running: None });
-    let what = What::Create { options, pool, start: call.flag("start") };
+    let what = What::Create { options, pool, start: call.flag("start"), ha: call.flag("ha-managed") };
     Ok(cluster.start_task(
         &call.subject,
         &call.node,
@@ -81,7 +90,7 @@ pub(super) fn finish(
     vmid: u32,
     options: BTreeMap<String, String>,
     pool: Option<String>,
-    start: bool,
+    (start, ha): (bool, bool),
 ) -> Result<(), String> {
     let (node, subject) = (cluster.tasks[task].node.clone(), cluster.tasks[task].subject.clone());
     let mut made = Vec::new();
@@ -99,6 +108,11 @@ pub(super) fn finish(
     }
     if let Some(pool) = pool.and_then(|pool| cluster.pools.get_mut(&pool)) {
         pool.guests.insert(vmid);
+    }
+    if ha {
+        cluster.log(task, "Add as HA resource");
+        let state = if start { "started" } else { "stopped" };
+        cluster.ha.insert(format!("vm:{vmid}"), BTreeMap::from([("state".to_owned(), state.to_owned())]));
     }
     if start {
         cluster.spawn(&subject, &node, "qmstart", &vmid.to_string(), TaskWork::Qemu(Work::start(vmid)));

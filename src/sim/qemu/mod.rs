@@ -2,25 +2,32 @@
 
 mod apply;
 mod clone;
+mod cloudinit;
 mod create;
 mod drive;
+mod moving;
 mod permit;
 mod power;
 mod read;
 mod update;
+pub(super) mod vmstate;
 mod volumes;
 
+pub(super) use apply::apply_pending;
 pub(super) use clone::clone;
+pub(super) use cloudinit::dump as dump_cloudinit;
 pub(super) use create::create;
+pub(super) use moving::move_disk;
+pub(super) use power::resume_from_state;
 pub(super) use power::{reboot, reset, resume, shutdown, start, stop, suspend};
 pub(super) use read::{
     agent, feature, index, list, make_cloudinit, read_cloudinit, read_config, read_pending, status, status_index,
 };
 pub(super) use read::{config, pending};
-pub(super) use update::tags;
+pub(super) use update::{normalised, tags};
 pub(super) use update::{unlink, update, update_in_task};
-pub(super) use volumes::{destroy, move_disk, resize, template};
-pub(super) use volumes::{forget, wanted_size};
+pub(super) use volumes::{destroy, resize, template};
+pub(super) use volumes::{forget, refresh_sizes, wanted_size};
 
 use std::collections::BTreeMap;
 
@@ -39,13 +46,14 @@ pub(in crate::sim) struct Work {
 
 #[derive(Debug, Clone)]
 pub(super) enum What {
-    Create { options: BTreeMap<String, String>, pool: Option<String>, start: bool },
+    Create { options: BTreeMap<String, String>, pool: Option<String>, start: bool, ha: bool },
     Change(update::Change),
     Clone(Box<clone::Plan>),
     Template { disk: Option<String> },
     Resize { disk: String, size: String, digest: Option<String> },
     Destroy { purge: bool, unreferenced: bool },
-    Move(volumes::Move),
+    Move(moving::Move),
+    Reassign(moving::Reassign),
     Power(power::Power),
 }
 
@@ -70,6 +78,7 @@ pub(in crate::sim) fn locks(cluster: &Cluster, work: &Work) -> (Vec<(u32, bool)>
             (vec![(work.vmid, runs), (plan.newid, true)], 1000)
         }
         What::Create { .. } => (vec![(work.vmid, true)], 1000),
+        What::Reassign(plan) => (vec![(work.vmid, true), (plan.target, true)], LOCK_WAIT),
         _ => (vec![(work.vmid, true)], LOCK_WAIT),
     }
 }
@@ -87,8 +96,9 @@ pub(in crate::sim) fn begin(cluster: &mut Cluster, task: usize, work: &mut Work)
             volumes::check_resize(cluster, task, vmid, disk, size, digest.as_deref())
         }
         What::Destroy { .. } => volumes::begin_destroy(cluster, task, vmid),
-        What::Move(_) => Ok(times.move_volume),
-        What::Power(power) => power::begin(cluster, task, vmid, *power),
+        What::Move(plan) => moving::begin(cluster, task, vmid, plan),
+        What::Reassign(_) => Ok(times.config),
+        What::Power(power) => power::begin(cluster, task, vmid, power),
     }
 }
 
@@ -96,25 +106,31 @@ pub(in crate::sim) fn begin(cluster: &mut Cluster, task: usize, work: &mut Work)
 pub(in crate::sim) fn finish(cluster: &mut Cluster, task: usize, work: Work) -> Result<(), String> {
     let vmid = work.vmid;
     match work.what {
-        What::Create { options, pool, start } => create::finish(cluster, task, vmid, options, pool, start),
+        What::Create { options, pool, start, ha } => create::finish(cluster, task, vmid, options, pool, (start, ha)),
         What::Change(change) => update::finish(cluster, task, vmid, &change),
         What::Clone(plan) => clone::finish(cluster, task, vmid, &plan),
         What::Template { disk } => volumes::finish_template(cluster, task, vmid, disk.as_deref()),
         What::Resize { disk, size, .. } => volumes::finish_resize(cluster, task, vmid, &disk, &size),
         What::Destroy { purge, unreferenced } => volumes::finish_destroy(cluster, task, vmid, purge, unreferenced),
-        What::Move(plan) => volumes::finish_move(cluster, task, vmid, &plan),
+        What::Move(plan) => moving::finish(cluster, task, vmid, &plan),
+        What::Reassign(plan) => moving::finish_reassign(cluster, task, vmid, &plan),
         What::Power(power) => power::finish(cluster, task, vmid, power),
     }
 }
 
 /// What is left of a worker that was stopped: its exit status, after it cleaned up.
-pub(in crate::sim) fn abort(cluster: &mut Cluster, work: Work) -> String {
+pub(in crate::sim) fn abort(cluster: &mut Cluster, node: &str, work: Work) -> String {
     match work.what {
         What::Create { .. } => {
             cluster.guests.remove(&work.vmid);
             format!("unable to create VM {} - received interrupt", work.vmid)
         }
-        What::Clone(plan) => clone::abort(cluster, &plan),
+        What::Clone(plan) => clone::abort(cluster, node, &plan),
+        What::Power(power::Power::Hibernate(_)) => {
+            vmstate::forget(cluster, node, work.vmid);
+            "received interrupt".to_owned()
+        }
+        What::Move(plan) => moving::abort(cluster, node, work.vmid, &plan),
         _ => "received interrupt".to_owned(),
     }
 }

@@ -1,16 +1,17 @@
 //! Starting and stopping VMs.
 
-use super::{What, Work, apply, of_task};
+use super::{What, Work, apply, of_task, vmstate};
 use crate::pve::value::GuestKind;
 use crate::sim::answer::{Failure, Outcome};
+use crate::sim::calendar;
 use crate::sim::cluster::Cluster;
 use crate::sim::guest::{Running, check_lock, sub_key};
-use crate::sim::route::{Call, unsupported};
+use crate::sim::route::Call;
 use crate::sim::section::mapping;
-use crate::sim::task::Work as TaskWork;
+use crate::sim::task::{HaOrder, Work as TaskWork};
 
 /// What is done to a VM's process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::sim) enum Power {
     Start,
     Stop,
@@ -25,6 +26,8 @@ pub(in crate::sim) enum Power {
     Reset,
     Pause,
     Resume,
+    /// Saving the state on a storage and ending the process.
+    Hibernate(String),
 }
 
 fn spawn(cluster: &mut Cluster, call: &Call, kind: &str, power: Power) -> Outcome {
@@ -39,8 +42,10 @@ fn spawn(cluster: &mut Cluster, call: &Call, kind: &str, power: Power) -> Outcom
 /// What HA manages is only asked of its manager.
 fn by_ha(cluster: &mut Cluster, call: &Call, start: bool) -> Outcome {
     let vmid = call.vmid();
-    let kind = if start { "hastart" } else { "hastop" };
-    Ok(cluster.start_task(&call.subject, &call.node, kind, &vmid.to_string(), TaskWork::Ha { vmid, start }))
+    let (kind, order, word) =
+        if start { ("hastart", HaOrder::Start, "start") } else { ("hastop", HaOrder::Stop, "stop") };
+    let work = TaskWork::Ha { vmid, order, text: format!("Requesting HA {word} for VM {vmid}") };
+    Ok(cluster.start_task(&call.subject, &call.node, kind, &vmid.to_string(), work))
 }
 
 pub(in crate::sim) fn start(cluster: &mut Cluster, call: &Call) -> Outcome {
@@ -86,6 +91,10 @@ fn need_running(cluster: &Cluster, call: &Call) -> Result<(), Failure> {
 }
 
 pub(in crate::sim) fn reboot(cluster: &mut Cluster, call: &Call) -> Outcome {
+    let guest = cluster.guest(GuestKind::Qemu, call.vmid(), &call.node);
+    if guest.is_ok_and(|guest| guest.running.as_ref().is_some_and(|running| running.paused)) {
+        return Err(Failure::die("VM is paused - cannot shutdown"));
+    }
     need_running(cluster, call)?;
     let patience = patience(cluster, call);
     spawn(cluster, call, "qmreboot", Power::Reboot { patience })
@@ -98,24 +107,53 @@ pub(in crate::sim) fn reset(cluster: &mut Cluster, call: &Call) -> Outcome {
 
 pub(in crate::sim) fn suspend(cluster: &mut Cluster, call: &Call) -> Outcome {
     need_running(cluster, call)?;
-    if call.flag("todisk") {
-        return unsupported();
+    if call.flag("skiplock") && !call.subject.is_root() {
+        return Err(Failure::parameter("skiplock", "Only root may use this option."));
     }
-    spawn(cluster, call, "qmpause", Power::Pause)
+    if !call.flag("todisk") {
+        return spawn(cluster, call, "qmpause", Power::Pause);
+    }
+    let vmid = call.vmid();
+    if cluster.is_ha_managed(GuestKind::Qemu, vmid) {
+        return Err(Failure::die("Cannot suspend HA managed VM to disk"));
+    }
+    cluster.check_guest(&call.subject, vmid).need(&format!("/vms/{vmid}"), &["VM.Config.Disk"])?;
+    let config = &cluster.guest(GuestKind::Qemu, vmid, &call.node)?.config;
+    if config.current.keys().any(|key| key.starts_with("hostpci")) {
+        let text = "cannot suspend VM to disk due to passed-through PCI device(s), which lack the possibility to \
+                    save/restore their internal state";
+        return Err(Failure::die(text));
+    }
+    let storage = call.get("statestorage").map_or_else(|| vmstate::storage(cluster, config), str::to_owned);
+    let path = format!("/storage/{storage}");
+    cluster.check_for(&call.subject, &path).need(&path, &["Datastore.AllocateSpace"])?;
+    spawn(cluster, call, "qmsuspend", Power::Hibernate(storage))
 }
 
 pub(in crate::sim) fn resume(cluster: &mut Cluster, call: &Call) -> Outcome {
+    for name in ["skiplock", "nocheck"] {
+        if call.flag(name) && !call.subject.is_root() {
+            return Err(Failure::parameter(name, "Only root may use this option."));
+        }
+    }
+    let guest = cluster.guests.get(&call.vmid());
+    if guest.is_some_and(|guest| guest.node == call.node && guest.config.lock() == Some("suspended")) {
+        return spawn(cluster, call, "qmresume", Power::Start);
+    }
     need_running(cluster, call)?;
     spawn(cluster, call, "qmresume", Power::Resume)
 }
 
-pub(super) fn begin(cluster: &mut Cluster, task: usize, vmid: u32, power: Power) -> Result<u64, String> {
+pub(super) fn begin(cluster: &mut Cluster, task: usize, vmid: u32, power: &Power) -> Result<u64, String> {
     let times = cluster.spec.tasks.clone();
-    if power == Power::Start {
+    if *power == Power::Start {
         let guest = of_task(cluster, task, vmid)?;
-        check_lock(&guest.config).map_err(super::text)?;
         if guest.config.flag("template") {
             return Err("you can't start a vm if it's a template".to_owned());
+        }
+        // Starting is how a VM comes out of hibernation.
+        if guest.config.lock() != Some("suspended") {
+            check_lock(&guest.config).map_err(super::text)?;
         }
         if guest.running.is_some() {
             return Err(format!("VM {vmid} already running"));
@@ -129,9 +167,20 @@ pub(super) fn begin(cluster: &mut Cluster, task: usize, vmid: u32, power: Power)
         return Ok(0);
     }
     check_lock(&guest.config).map_err(super::text)?;
+    if let Power::Hibernate(storage) = power {
+        vmstate::check(&guest.config).map_err(super::text)?;
+        let (node, mut config) = (guest.node.clone(), guest.config.reread());
+        let mut section = config.current.clone();
+        let name = format!("suspend-{}", calendar::day(cluster.unix_time()));
+        vmstate::save(cluster, (&node, vmid), &config, &mut section, (storage, &name)).map_err(super::text)?;
+        section.insert("lock".to_owned(), "suspending".to_owned());
+        config.current = section;
+        apply::store(cluster, vmid, config);
+        return Ok(times.snapshot);
+    }
     Ok(match power {
-        Power::Shutdown { patience, .. } => times.shutdown.min(patience),
-        Power::Reboot { patience } if times.shutdown > patience => patience,
+        Power::Shutdown { patience, .. } => times.shutdown.min(*patience),
+        Power::Reboot { patience } if times.shutdown > *patience => *patience,
         Power::Reboot { .. } => times.shutdown + times.start,
         Power::Stop => times.stop,
         _ => times.config,
@@ -142,9 +191,7 @@ pub(super) fn finish(cluster: &mut Cluster, task: usize, vmid: u32, power: Power
     let node = cluster.tasks[task].node.clone();
     let now = cluster.clock;
     if power == Power::Start {
-        apply::apply_pending(cluster, &node, vmid).map_err(super::text)?;
-        boot(cluster, vmid, now);
-        return Ok(());
+        return start_now(cluster, task, &node, vmid);
     }
     let takes = cluster.spec.tasks.shutdown;
     let Some(guest) = cluster.guests.get_mut(&vmid).filter(|guest| guest.running.is_some()) else { return Ok(()) };
@@ -154,6 +201,13 @@ pub(super) fn finish(cluster: &mut Cluster, task: usize, vmid: u32, power: Power
         return Err("VM quit/powerdown failed - got timeout".to_owned());
     }
     match power {
+        Power::Hibernate(_) => {
+            guest.running = None;
+            let mut config = guest.config.reread();
+            config.current.insert("lock".to_owned(), "suspended".to_owned());
+            guest.config = config;
+            cluster.log(task, "State saved, quitting");
+        }
         Power::Pause | Power::Resume => {
             if let Some(running) = guest.running.as_mut() {
                 running.paused = power == Power::Pause;
@@ -175,6 +229,35 @@ pub(super) fn finish(cluster: &mut Cluster, task: usize, vmid: u32, power: Power
         }
     }
     Ok(())
+}
+
+/// Starts a VM; one that hibernated goes on where it was, and its state is removed.
+fn start_now(cluster: &mut Cluster, task: usize, node: &str, vmid: u32) -> Result<(), String> {
+    let config = &of_task(cluster, task, vmid)?.config;
+    let state = config.current.get("vmstate").cloned();
+    let now = cluster.clock;
+    if state.is_none() && config.lock() != Some("suspended") {
+        apply::apply_pending(cluster, node, vmid).map_err(super::text)?;
+        boot(cluster, vmid, now);
+        return Ok(());
+    }
+    cluster.log(task, "Resuming suspended VM");
+    if let Some(state) = state {
+        cluster.log(task, format!("activating and using '{state}' as vmstate"));
+        cluster.storages.remove(&state, node);
+    }
+    cluster.log(task, "Resumed VM, removing state");
+    let mut config = of_task(cluster, task, vmid)?.config.reread();
+    config.current.retain(|key, _| key != "lock" && !vmstate::KEYS.contains(&key.as_str()));
+    apply::store(cluster, vmid, config);
+    boot(cluster, vmid, now);
+    Ok(())
+}
+
+/// Starts a VM from a snapshot's state, which stays.
+pub(in crate::sim) fn resume_from_state(cluster: &mut Cluster, vmid: u32) {
+    let now = cluster.clock;
+    boot(cluster, vmid, now);
 }
 
 fn boot(cluster: &mut Cluster, vmid: u32, now: u64) {

@@ -26,6 +26,14 @@ pub(in crate::sim) struct Change {
     protected: bool,
 }
 
+impl Change {
+    /// Setting one key.
+    pub(super) fn setting(key: &str, value: String) -> Self {
+        let set = BTreeMap::from([(key.to_owned(), value)]);
+        Self { set, delete: Vec::new(), revert: Vec::new(), force: false, protected: true }
+    }
+}
+
 pub(in crate::sim) fn update(cluster: &mut Cluster, call: &Call) -> Outcome {
     let vmid = call.vmid();
     let change = prepare(cluster, call)?;
@@ -33,7 +41,7 @@ pub(in crate::sim) fn update(cluster: &mut Cluster, call: &Call) -> Outcome {
     check_state(cluster, call)?;
     let mut log = Vec::new();
     carry_out(cluster, &call.node, vmid, &change, &mut log)?;
-    Ok(Answer { data: Value::Null, total: None, delay })
+    Ok(Answer { delay, ..Answer::from(Value::Null) })
 }
 
 pub(in crate::sim) fn update_in_task(cluster: &mut Cluster, call: &Call) -> Outcome {
@@ -87,7 +95,7 @@ pub(super) fn unalias(options: &mut BTreeMap<String, String>) {
 }
 
 /// Checks of values that come after the permissions.
-pub(super) fn check_values(cluster: &Cluster, options: &BTreeMap<String, String>) -> Result<(), Failure> {
+pub(super) fn check_values(cluster: &Cluster, node: &str, options: &BTreeMap<String, String>) -> Result<(), Failure> {
     if let Some(keys) = options.get("sshkeys").filter(|keys| !keys.is_empty()) {
         let text = crate::pve::http::percent_decode(keys);
         let is_key = |line: &str| {
@@ -101,7 +109,7 @@ pub(super) fn check_values(cluster: &Cluster, options: &BTreeMap<String, String>
         }
     }
     if let Some(script) = options.get("hookscript")
-        && cluster.storages.size_of(script, "").is_none()
+        && cluster.storages.size_of(script, node).is_none()
     {
         return Err(Failure::parameter("hookscript", format!("script '{script}' does not exist\n")));
     }
@@ -122,11 +130,8 @@ fn prepare(cluster: &mut Cluster, call: &Call) -> Result<Change, Failure> {
     if set.is_empty() && delete.is_empty() && revert.is_empty() {
         return Err(Failure::die("no options specified"));
     }
-    if set.values().any(|value| value.contains("import-from=")) {
-        return Err(Failure::Unsupported);
-    }
     unalias(&mut set);
-    check_values(cluster, &set)?;
+    check_values(cluster, &call.node, &set)?;
     for name in &revert {
         if catalog(GuestKind::Qemu).find(name).is_none() {
             return Err(Failure::parameter("revert", format!("unknown option '{name}'")));
@@ -149,6 +154,7 @@ fn prepare(cluster: &mut Cluster, call: &Call) -> Result<Change, Failure> {
     let check = cluster.check_guest(&call.subject, vmid);
     for (key, value) in &set {
         permit::storage(cluster, check, (key, value))?;
+        drive::check_import(cluster, check, call, (key, value))?;
     }
     for (key, value) in &set {
         permit::option(check, vmid, key, Some(value), current.get(key).map(String::as_str))?;
@@ -187,7 +193,7 @@ fn check_state(cluster: &Cluster, call: &Call) -> Result<(), Failure> {
 }
 
 /// Removes and sets, each step written at once: what fails leaves what was done before it.
-fn carry_out(
+pub(super) fn carry_out(
     cluster: &mut Cluster,
     node: &str,
     vmid: u32,
@@ -279,12 +285,12 @@ fn carry_out(
 }
 
 /// The devices of `boot`, where it has the form with an order.
-fn boot_order(config: &Config) -> Option<Vec<String>> {
+pub(super) fn boot_order(config: &Config) -> Option<Vec<String>> {
     let order = sub_key(config.current.get("boot")?, "order")?;
     Some(order.split(';').filter(|key| !key.is_empty()).map(str::to_owned).collect())
 }
 
-fn print_order(list: &[String]) -> String {
+pub(super) fn print_order(list: &[String]) -> String {
     if list.is_empty() { String::new() } else { format!("order={}", list.join(";")) }
 }
 
@@ -302,7 +308,7 @@ fn check_boot(config: &Config, change: &Change, value: &str) -> Result<(), Failu
 }
 
 /// The value that is stored for an option that is no drive.
-pub(super) fn normalised(cluster: &mut Cluster, key: &str, value: &str) -> Result<String, Failure> {
+pub(in crate::sim) fn normalised(cluster: &mut Cluster, key: &str, value: &str) -> Result<String, Failure> {
     let spec = catalog(GuestKind::Qemu).find(key);
     let unreadable = |ty: &str| {
         Err(Failure::die(format!("unable to parse value of '{key}' - type check ('{ty}') failed - got '{value}'")))

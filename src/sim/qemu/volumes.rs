@@ -1,13 +1,13 @@
-//! Work on a VM's volumes: growing, moving, making a template, removing everything.
+//! Work on a VM's volumes: growing, making a template, removing everything.
 
 use super::{What, Work, apply, drive, of_task};
 use crate::pve::value::{GuestKind, Size};
 use crate::sim::answer::{Failure, Outcome};
 use crate::sim::cluster::Cluster;
-use crate::sim::guest::{check_lock, is_drive, is_unused, sub_key, volume_of};
-use crate::sim::route::{Call, unsupported};
+use crate::sim::guest::{check_lock, is_drive, is_unused, volume_of};
+use crate::sim::route::Call;
 use crate::sim::task::Work as TaskWork;
-use crate::sim::volume::{Purpose, format_of, owner};
+use crate::sim::volume::owner;
 
 pub(in crate::sim) fn resize(cluster: &mut Cluster, call: &Call) -> Outcome {
     let vmid = call.vmid();
@@ -76,7 +76,7 @@ pub(super) fn finish_resize(
     let now = cluster.storages.size_of(&volid, &node).unwrap_or(0);
     let wanted = wanted_size(size, now);
     if wanted != now {
-        cluster.storages.resize(&volid, &node, wanted);
+        cluster.storages.resize(&volid, &node, wanted)?;
         // The size that was asked for is written, whatever the storage made of it.
         parsed.insert("size".to_owned(), Size(wanted).to_string());
         config.current.insert(disk.to_owned(), drive::print(disk, &parsed));
@@ -177,9 +177,9 @@ pub(super) fn finish_destroy(
     let guest = of_task(cluster, task, vmid)?;
     let (node, config) = (guest.node.clone(), guest.config.clone());
     let sections = [&config.current, &config.pending].into_iter().chain(config.snapshots.values());
-    for value in
-        sections.flat_map(|section| section.iter().filter(|(k, _)| is_drive(k) || is_unused(k)).map(|(_, v)| v))
-    {
+    for value in sections.flat_map(|section| {
+        section.iter().filter(|(k, _)| is_drive(k) || is_unused(k) || *k == "vmstate").map(|(_, v)| v)
+    }) {
         if let Some(volid) = volume_of(value).filter(|volid| owner(volid) == Some(vmid)) {
             cluster.storages.remove(volid, &node);
         }
@@ -213,101 +213,19 @@ pub(in crate::sim) fn forget(cluster: &mut Cluster, vmid: u32, node: &str, unref
     cluster.guests.remove(&vmid);
 }
 
-/// Where a disk goes.
-#[derive(Debug, Clone)]
-pub(in crate::sim) struct Move {
-    disk: String,
-    storage: String,
-    format: Option<String>,
-    delete: bool,
-}
-
-pub(in crate::sim) fn move_disk(cluster: &mut Cluster, call: &Call) -> Outcome {
-    let vmid = call.vmid();
-    let both = |text: &str| {
-        let names = ["storage", "target-vmid"].map(|name| (name.to_owned(), text.to_owned()));
-        Err(Failure::Parameters(names.into()))
-    };
-    match (call.get("storage"), call.get("target-vmid")) {
-        (None, None) => return both("both 'storage' and 'target-vmid' missing, either needs to be set"),
-        (Some(_), Some(_)) => return both("either set 'storage' or 'target-vmid', but not both"),
-        (None, Some(_)) => return unsupported(),
-        (Some(_), None) => {}
-    }
-    let (disk, storage) = (call.get("disk").unwrap_or_default(), call.get("storage").unwrap_or_default());
-    let path = format!("/storage/{storage}");
-    cluster.check_for(&call.subject, &path).need(&path, &["Datastore.AllocateSpace"])?;
-    let delay = cluster.await_lock(vmid)?;
-    let guest = cluster.guest(GuestKind::Qemu, vmid, &call.node)?;
-    check_lock(&guest.config)?;
-    if call.get("digest").is_some_and(|digest| digest != guest.config.digest()) {
-        return Err(Failure::die("detected modified configuration - file changed by other user? Try again."));
-    }
-    let value = guest.config.current.get(disk).filter(|_| is_drive(disk));
-    let value = value.ok_or_else(|| Failure::die(format!("disk '{disk}' does not exist")))?;
-    if drive::is_cdrom(value) && !drive::is_cloudinit_drive(value) {
-        return Err(Failure::die("you can't move a cdrom"));
-    }
-    let volid = volume_of(value).unwrap_or_default();
-    let own_format = format_of(volid);
-    cluster.storages.find(storage)?;
-    let same_format = call.get("format").is_none_or(|format| format == own_format);
-    if volid.split(':').next() == Some(storage) && same_format {
-        return Err(Failure::die("you can't move to the same storage with same format"));
-    }
-    let in_snapshot =
-        guest.config.snapshots.values().any(|section| section.values().any(|value| volume_of(value) == Some(volid)));
-    if in_snapshot && call.flag("delete") {
-        return Err(Failure::die("you can't move a disk with snapshots and delete the source"));
-    }
-    let plan = Move {
-        disk: disk.to_owned(),
-        storage: storage.to_owned(),
-        format: call.get("format").map(str::to_owned),
-        delete: call.flag("delete"),
-    };
-    let work = TaskWork::Qemu(Work { vmid, what: What::Move(plan) });
-    let mut answer = cluster.start_task(&call.subject, &call.node, "qmmove", &vmid.to_string(), work);
-    answer.delay = delay;
-    Ok(answer)
-}
-
-pub(super) fn finish_move(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Move) -> Result<(), String> {
-    let guest = of_task(cluster, task, vmid)?;
+/// Brings the sizes of a VM's drives up to date with their volumes, as a migration does.
+pub(in crate::sim) fn refresh_sizes(cluster: &mut Cluster, vmid: u32) {
+    let Some(guest) = cluster.guests.get(&vmid) else { return };
     let (node, mut config) = (guest.node.clone(), guest.config.reread());
-    let Some(old) = config.current.get(&plan.disk).cloned() else {
-        return Err(format!("storage migration failed: disk '{}' does not exist", plan.disk));
-    };
-    let Some(mut parsed) = drive::parse(&plan.disk, &old) else { return Err("storage migration failed".to_owned()) };
-    let volid = volume_of(&old).unwrap_or_default().to_owned();
-    let size = cluster.storages.size_of(&volid, &node);
-    let size = size.ok_or_else(|| format!("storage migration failed: volume '{volid}' does not exist"))?;
-    let from = volid.split(':').next().unwrap_or_default();
-    let to = plan.storage.as_str();
-    cluster.log(task, format!("copying volume '{volid}' from current storage '{from}' to target storage '{to}'"));
-    cluster.log(task, format!("create full clone of drive {} ({volid})", plan.disk));
-    let format = plan.format.clone().unwrap_or_else(|| format_of(&volid).to_owned());
-    let purpose = if drive::is_cloudinit_drive(&old) { Purpose::CloudInit } else { Purpose::Disk };
-    let ctime = cluster.unix_time();
-    let made = cluster.storages.allocate((to, &node), vmid, purpose, Some(&format), (size, ctime));
-    cluster.log(task, format!("allocated target volume '{made}'"));
-    parsed.insert("file".to_owned(), made);
-    drive::with_size(cluster, &node, &mut parsed);
-    if sub_key(&old, "format").is_some() {
-        parsed.remove("format");
-    }
-    config.current.insert(plan.disk.clone(), drive::print(&plan.disk, &parsed));
-    if plan.delete {
-        cluster.log(task, format!("removing source volume '{volid}' after successful copy"));
-        apply::destroy_volume(cluster, &node, vmid, &config, &plan.disk, &old);
-    } else {
-        // Unlike with a change of options, a snapshot that names the volume does not matter.
-        let free = (0..256).map(|n| format!("unused{n}")).find(|key| !config.current.contains_key(key));
-        if let Some(free) = free.filter(|_| owner(&volid) == Some(vmid)) {
-            cluster.log(task, format!("adding source volume '{volid}' as '{free}' to config"));
-            config.current.insert(free, volid);
+    for (key, value) in config.current.iter_mut().filter(|(key, value)| is_drive(key) && !drive::is_cdrom(value)) {
+        let volid = volume_of(value).unwrap_or_default();
+        if cluster.storages.is_shared(volid.split(':').next().unwrap_or_default()) {
+            continue;
         }
+        let Some(size) = cluster.storages.size_of(volid, &node) else { continue };
+        let Some(mut parsed) = drive::parse(key, value) else { continue };
+        parsed.insert("size".to_owned(), Size(drive::copied_size(key, size)).to_string());
+        *value = drive::print(key, &parsed);
     }
     apply::store(cluster, vmid, config);
-    Ok(())
 }

@@ -4,6 +4,11 @@ use super::{Route, route};
 use crate::sim::api;
 
 pub(super) static ROUTES: &[Route] = &[
+    route("GET", "/cluster/config", api::config_index),
+    route("GET", "/cluster/config/nodes", api::config_nodes),
+    route("GET", "/cluster/config/totem", api::config_totem),
+    route("GET", "/cluster/config/join", api::config_join),
+    route("GET", "/cluster/config/apiversion", api::config_version),
     route("GET", "/version", api::version),
     route("GET", "/cluster/status", api::cluster_status),
     route("GET", "/cluster/resources", api::resources),

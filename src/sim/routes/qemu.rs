@@ -1,6 +1,7 @@
 //! Calls about virtual machines.
 
 use super::{Route, route};
+use crate::pve::value::GuestKind::Qemu;
 use crate::sim::{migrate, qemu, snapshot};
 
 pub(super) static ROUTES: &[Route] = &[
@@ -13,6 +14,7 @@ pub(super) static ROUTES: &[Route] = &[
     route("POST", "/nodes/{node}/qemu/{vmid}/config", qemu::update_in_task),
     route("GET", "/nodes/{node}/qemu/{vmid}/pending", qemu::read_pending),
     route("GET", "/nodes/{node}/qemu/{vmid}/cloudinit", qemu::read_cloudinit),
+    route("GET", "/nodes/{node}/qemu/{vmid}/cloudinit/dump", qemu::dump_cloudinit),
     route("PUT", "/nodes/{node}/qemu/{vmid}/cloudinit", qemu::make_cloudinit),
     route("PUT", "/nodes/{node}/qemu/{vmid}/unlink", qemu::unlink),
     route("GET", "/nodes/{node}/qemu/{vmid}/feature", qemu::feature),
@@ -30,13 +32,22 @@ pub(super) static ROUTES: &[Route] = &[
     route("POST", "/nodes/{node}/qemu/{vmid}/template", qemu::template),
     route("POST", "/nodes/{node}/qemu/{vmid}/move_disk", qemu::move_disk),
     route("GET", "/nodes/{node}/qemu/{vmid}/migrate", migrate::check),
-    route("POST", "/nodes/{node}/qemu/{vmid}/migrate", migrate::migrate),
+    route("POST", "/nodes/{node}/qemu/{vmid}/migrate", |cluster, call| migrate::migrate(cluster, call, Qemu)),
     route("POST", "/nodes/{node}/qemu/{vmid}/agent/ping", qemu::agent),
     route("GET", "/nodes/{node}/qemu/{vmid}/agent/network-get-interfaces", qemu::agent),
-    route("GET", "/nodes/{node}/qemu/{vmid}/snapshot", snapshot::list),
-    route("POST", "/nodes/{node}/qemu/{vmid}/snapshot", snapshot::take),
-    route("DELETE", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}", snapshot::delete),
-    route("GET", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/config", snapshot::read),
-    route("PUT", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/config", snapshot::describe),
-    route("POST", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/rollback", snapshot::rollback),
+    route("GET", "/nodes/{node}/qemu/{vmid}/snapshot", |cluster, call| snapshot::list(cluster, call, Qemu)),
+    route("POST", "/nodes/{node}/qemu/{vmid}/snapshot", |cluster, call| snapshot::take(cluster, call, Qemu)),
+    route("GET", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}", snapshot::index),
+    route("DELETE", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}", |cluster, call| {
+        snapshot::delete(cluster, call, Qemu)
+    }),
+    route("GET", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/config", |cluster, call| {
+        snapshot::read(cluster, call, Qemu)
+    }),
+    route("PUT", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/config", |cluster, call| {
+        snapshot::describe(cluster, call, Qemu)
+    }),
+    route("POST", "/nodes/{node}/qemu/{vmid}/snapshot/{snapname}/rollback", |cluster, call| {
+        snapshot::rollback(cluster, call, Qemu)
+    }),
 ];
