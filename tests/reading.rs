@@ -143,7 +143,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lost_answer_is_not_followed_by_a_second_write() {
         let (client, cluster) = simulated("staging");
-        lock(&cluster).inject(Fault::new("POST", "*/clone", FaultKind::Cut));
+        lock(&cluster).inject(Fault::new("POST", "*/clone", FaultKind::AnswerLost));
         let request = Request::new(Method::Post, "/nodes/stg1/qemu/9000/clone").with("newid", "101");
         assert!(matches!(client.write(&request).await, Err(ApiError::Undetermined(_))));
         let sent = lock(&cluster).access_log().iter().filter(|entry| entry.method == "POST").count();

@@ -296,21 +296,73 @@ pub enum Clusters {
 /// `sim`.
 #[derive(Debug, Args)]
 pub struct SimCommand {
-    /// Names of the clusters, separated by commas.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "production,staging,disaster-recovery")]
-    pub clusters: Vec<String>,
+    /// Names of built-in clusters, separated by commas; production,staging,disaster-recovery if nothing is said.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "world")]
+    pub clusters: Option<Vec<String>>,
+    /// Clusters of your own: a file as `--print-world` prints one.
+    #[arg(long, value_name = "FILE")]
+    pub world: Option<PathBuf>,
+    /// Print the built-in clusters as a world file, and end.
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub print_world: bool,
+    /// Keep what the clusters hold in this file, and go on from it the next time.
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Seconds between two looks whether there is something new to keep.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, requires = "state")]
+    pub save_every: u64,
+    /// What goes wrong: a file of faults.
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+    /// Milliseconds that every request takes.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=3_600_000))]
+    pub latency: Option<u64>,
+    /// Requests that a node carries out at a time; the others wait for one of so many workers.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=127))]
+    pub workers: Option<u32>,
+    /// Let calls keep a worker as long as measured on a small real node, or no time at all.
+    #[arg(long, value_name = "WHICH")]
+    pub service_times: Option<ServiceTimesArgument>,
+    /// Let tasks take so many times as long; 0 for no time at all.
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    pub time_scale: Option<f64>,
     /// Write settings for pvefleet to this file, and the certificate authority beside it.
     #[arg(long, value_name = "FILE")]
     pub env_out: Option<PathBuf>,
+    /// Once the clusters answer, print one line of JSON with addresses, tokens and certificate authority.
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub json: bool,
+    /// Write the same line to this file.
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
     /// First port; each further cluster takes the next. By default the system chooses.
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
-    /// Print each request as it is answered.
-    #[arg(long, action = ArgAction::SetTrue)]
-    pub access_log: bool,
+    /// Write each request down as it is answered, to FILE or to standard output.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub access_log: Option<PathBuf>,
     /// Seed of all chance: MAC addresses, uuids.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+}
+
+/// How long calls take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ServiceTimesArgument {
+    /// No time at all.
+    None,
+    /// As measured.
+    Measured,
+}
+
+/// A factor that makes times longer or shorter.
+fn factor(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if number.is_finite() && (0.0..=1e6).contains(&number) {
+        Ok(number)
+    } else {
+        Err("it is not from 0 to 1000000".to_owned())
+    }
 }
 
 /// `demo`.

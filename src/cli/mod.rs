@@ -13,6 +13,7 @@ mod plan;
 mod progress;
 mod sim;
 mod terminal;
+mod yaml;
 
 use std::process::ExitCode;
 

@@ -128,8 +128,14 @@ pub(super) fn response(outcome: &Outcome, method: &str, path: &str) -> (Response
         }
         Failure::Refused(status, text) => with_message(*status, text, "\n"),
         Failure::Empty(status, reason) => Response { status: *status, reason: reason.clone(), body: String::new() },
-        Failure::NotImplemented => with_message(501, &format!("Method '{method} {path}' not implemented"), ""),
-        Failure::Unsupported => with_message(501, &format!("The simulator does not do this: {method} {path}"), "\n"),
+        Failure::NotImplemented => {
+            let path = crate::pve::http::percent_decode(path);
+            with_message(501, &format!("Method '{method} {path}' not implemented"), "")
+        }
+        Failure::Unsupported => {
+            let path = crate::pve::http::percent_decode(path);
+            with_message(501, &format!("The simulator does not do this: {method} {path}"), "\n")
+        }
     };
     (response, 0)
 }

@@ -1,11 +1,13 @@
 //! All chance of a simulated cluster: one seed, one stream.
 
+use serde::{Deserialize, Serialize};
+
 /// A small generator (splitmix64); its only virtue here is that equal seeds give equal streams.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Chance(u64);
 
 impl Chance {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -15,6 +17,12 @@ impl Chance {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
+    }
+
+    /// A number from 0 up to 1, without 1.
+    pub(super) fn fraction(&mut self) -> f64 {
+        let bits = u32::try_from(self.next() >> 32).unwrap_or(0);
+        f64::from(bits) / 4_294_967_296.0
     }
 
     /// A MAC address below a prefix of one to five octets, `BC:24:11`; upper case, as Proxmox makes them.

@@ -2,15 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::access::{Access, Check, Subject, is_by_token};
 use super::answer::{self, Failure, Outcome};
 use super::chance::Chance;
 use super::config::Config;
-use super::faults::{Effect, Fault, FaultKind, Faults};
+use super::exchange::Forced;
+use super::faults::{Conditions, Fault, Faults};
 use super::guest::{Guest, Running, is_mount, is_unused, sub_key, volume_of};
+use super::load::Workers;
 use super::params::{self, Given};
+use super::quorum;
 use super::route::Call;
 use super::routes;
 use super::task::Task;
@@ -18,7 +22,8 @@ use super::volume::{Storages, Volume};
 use super::world::ClusterSpec;
 use crate::pve::calls::{self, Rule};
 use crate::pve::http::Response;
-use crate::pve::value::{GuestKind, Size, Vmid};
+use crate::pve::schema::ValueType;
+use crate::pve::value::{GuestKind, Size, Vmid, parse_boolean};
 
 /// Milliseconds of virtual time since the cluster began.
 pub type Millis = u64;
@@ -51,17 +56,6 @@ pub struct Reply {
     pub delay: Millis,
 }
 
-/// What comes of a request, faults of the connection included.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exchange {
-    /// It is answered.
-    Answered(Reply),
-    /// It does not arrive.
-    Refused,
-    /// It is carried out, and the answer is lost after this time.
-    Lost(Millis),
-}
-
 /// One line of the access log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessEntry {
@@ -79,6 +73,10 @@ pub struct AccessEntry {
     pub status: u16,
     /// Proxmox does this and the simulator does not. What Proxmox itself does not know is not marked.
     pub unimplemented: bool,
+    /// The node that carried it out.
+    pub served_by: String,
+    /// Microseconds for which it kept a worker there.
+    pub service: u64,
 }
 
 /// The longest access log that is kept.
@@ -88,7 +86,7 @@ const LOG_LIMIT: usize = 1 << 20;
 const THIS_NODE: &str = "localhost";
 
 /// A pool.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Pool {
     pub(super) comment: String,
     pub(super) guests: BTreeSet<u32>,
@@ -98,7 +96,7 @@ pub(super) struct Pool {
 /// A simulated cluster.
 ///
 /// Equal specifications, seeds and requests at equal times give equal answers, to the byte.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cluster {
     pub(super) spec: ClusterSpec,
     pub(super) access: Access,
@@ -118,8 +116,20 @@ pub struct Cluster {
     pub(super) broadcast_at: Millis,
     /// Since when a node is down, for those that were up.
     down_since: BTreeMap<String, Millis>,
-    faults: Faults,
+    pub(super) faults: Faults,
+    /// What faults make wrong with the cluster just now.
+    pub(super) conditions: Conditions,
+    pub(super) quorate: bool,
+    pub(super) workers: Workers,
+    #[serde(skip)]
+    pub(super) forced: Option<Forced>,
+    /// How often something may have changed that is worth keeping.
+    pub(super) changes: u64,
+    #[serde(skip)]
     log: Vec<AccessEntry>,
+    /// How many entries of the log are no longer kept.
+    #[serde(skip)]
+    forgotten: usize,
 }
 
 impl Cluster {
@@ -148,8 +158,14 @@ impl Cluster {
             cached: BTreeMap::new(),
             broadcast_at: 0,
             down_since: BTreeMap::new(),
-            faults: Faults::default(),
+            faults: Faults::new(seed),
+            conditions: Conditions::default(),
+            quorate: true,
+            workers: Workers::default(),
+            forced: None,
+            changes: 0,
             log: Vec::new(),
+            forgotten: 0,
             spec,
         };
         for node in &cluster.spec.nodes {
@@ -183,6 +199,14 @@ impl Cluster {
                 None => {
                     let mut config = Config::new(guest.kind);
                     config.current = guest.config.clone();
+                    // A file has 1 and 0; who writes a world may say true and false.
+                    let options = crate::pve::schema::catalog_for(guest.kind, &self.spec.version);
+                    for (key, value) in &mut config.current {
+                        let is_boolean = options.find(key).is_some_and(|option| option.value.ty == ValueType::Boolean);
+                        if let Some(truth) = parse_boolean(value).filter(|_| is_boolean) {
+                            *value = u8::from(truth).to_string();
+                        }
+                    }
                     config
                 }
             };
@@ -211,43 +235,27 @@ impl Cluster {
     pub fn handle(&mut self, request: &IncomingRequest, now: Millis) -> Reply {
         self.advance(now);
         let outcome = self.dispatch(request);
-        let unimplemented = matches!(outcome, Err(Failure::Unsupported));
-        let (response, mut delay) = answer::response(&outcome, &request.method, &decoded(&request.path));
-        if response.status == 401 {
-            delay = self.spec.unauthorized_delay;
+        self.forced = None;
+        if request.method != "GET" {
+            self.changes += 1;
         }
-        self.record(request, now, response.status, unimplemented);
+        let unimplemented = matches!(outcome, Err(Failure::Unsupported));
+        let (response, delay) = answer::response(&outcome, &request.method, &request.path);
+        let served = self.serve(request, now, delay);
+        // A refused credential waits for a timer, not with a worker.
+        let delay = if response.status == 401 { self.spec.unauthorized_delay } else { served.2 };
+        self.record(request, now, response.status, unimplemented, served);
         Reply { response, delay }
     }
 
-    /// The same, with the faults that were set.
-    pub fn exchange(&mut self, request: &IncomingRequest, now: Millis) -> Exchange {
-        match self.faults.meet(&request.method, &request.path) {
-            None if self.node_online(&request.node) => Exchange::Answered(self.handle(request, now)),
-            // Nobody listens on a node that is down.
-            None | Some(FaultKind::Refuse) => Exchange::Refused,
-            Some(FaultKind::Cut) => Exchange::Lost(self.handle(request, now).delay),
-            Some(FaultKind::Delay(more)) => {
-                let mut reply = self.handle(request, now);
-                reply.delay += more;
-                Exchange::Answered(reply)
-            }
-            Some(FaultKind::Status { code, text, effect }) => {
-                let delay = match effect {
-                    Effect::None => {
-                        self.advance(now);
-                        self.record(request, now, code, false);
-                        0
-                    }
-                    Effect::Done => self.handle(request, now).delay,
-                };
-                let body = serde_json::json!({ "data": null, "message": format!("{text}\n") }).to_string();
-                Exchange::Answered(Reply { response: Response { status: code, reason: text, body }, delay })
-            }
-        }
-    }
-
-    fn record(&mut self, request: &IncomingRequest, at: Millis, status: u16, unimplemented: bool) {
+    pub(super) fn record(
+        &mut self,
+        request: &IncomingRequest,
+        at: Millis,
+        status: u16,
+        unimplemented: bool,
+        (served_by, service, _): (String, u64, Millis),
+    ) {
         let kept = |(name, value): &(String, String)| {
             let secret = matches!(
                 name.as_str(),
@@ -258,6 +266,7 @@ impl Cluster {
         // A server that runs for weeks keeps the newer half.
         if self.log.len() >= LOG_LIMIT {
             self.log.drain(..LOG_LIMIT / 2);
+            self.forgotten += LOG_LIMIT / 2;
         }
         self.log.push(AccessEntry {
             at,
@@ -267,6 +276,8 @@ impl Cluster {
             params: request.params.iter().map(kept).collect(),
             status,
             unimplemented,
+            served_by,
+            service,
         });
     }
 
@@ -297,7 +308,7 @@ impl Cluster {
             }
         }
         if found.call.no_token && is_by_token(request) {
-            let path = decoded(&request.path);
+            let path = crate::pve::http::percent_decode(&request.path);
             return Err(Failure::Permission(format!(
                 "URI '{path}' not available with API token, need proper ticket.\n"
             )));
@@ -312,7 +323,13 @@ impl Cluster {
         params.retain(|name, _| !found.variables.contains_key(name));
         let handler = routes::handler(found.call).ok_or(Failure::Unsupported)?;
         let node = found.variables.get("node").filter(|node| *node != THIS_NODE).unwrap_or(&request.node).clone();
-        handler(self, &Call { subject, node, vars: found.variables, params })
+        let call = Call { subject, node, vars: found.variables, params };
+        if !self.has_quorum()
+            && let Some(refusal) = quorum::refusal(self, &found.call.method, &found.call.path, &call)
+        {
+            return Err(refusal);
+        }
+        handler(self, &call)
     }
 
     /// A request for another node is passed on: the node must exist and be up.
@@ -348,6 +365,9 @@ impl Cluster {
     ///
     /// What the holder does until then happens before this call goes on, so the clock runs ahead.
     pub(super) fn await_lock(&mut self, vmid: u32) -> Result<u64, Failure> {
+        if matches!(self.forced, Some(Forced::LockTimeout)) {
+            return Err(Failure::DieAfter(super::task::LOCK_WAIT, self.lock_timeout_text(vmid)));
+        }
         let begin = self.clock;
         while let Some(until) = self.lock_held_until(vmid) {
             if until > begin + super::task::LOCK_WAIT {
@@ -414,10 +434,44 @@ impl Cluster {
         &self.spec
     }
 
-    /// The requests so far.
+    /// The requests so far, or the newer of very many.
     #[must_use]
     pub fn access_log(&self) -> &[AccessEntry] {
         &self.log
+    }
+
+    /// The requests after the first so many of all that there were; what is no longer kept is left out.
+    #[must_use]
+    pub fn access_log_after(&self, seen: usize) -> &[AccessEntry] {
+        self.log.get(seen.saturating_sub(self.forgotten)..).unwrap_or_default()
+    }
+
+    /// The same cluster, with the requests so far forgotten.
+    #[must_use]
+    pub fn without_log(&mut self) -> Self {
+        // They may be many times as large as all the rest.
+        let log = std::mem::take(&mut self.log);
+        let copy = self.clone();
+        self.log = log;
+        copy
+    }
+
+    /// How many requests there were.
+    #[must_use]
+    pub const fn requests(&self) -> usize {
+        self.forgotten + self.log.len()
+    }
+
+    /// Grows whenever something may have changed that is worth keeping.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.changes
+    }
+
+    /// The time that it has come to.
+    #[must_use]
+    pub const fn now(&self) -> Millis {
+        self.clock
     }
 
     /// Adds a fault.
@@ -425,9 +479,32 @@ impl Cluster {
         self.faults.add(fault);
     }
 
-    /// Removes every fault.
+    /// Removes every fault; what they made wrong ends with them.
     pub fn clear_faults(&mut self) {
         self.faults.clear();
+        self.suffer(Conditions::default());
+    }
+
+    /// Replaces all faults. Those that were there already go on counting where they were.
+    pub fn set_faults(&mut self, faults: Vec<Fault>) {
+        self.faults.replace(faults);
+    }
+
+    /// Changes how it is served; what it holds stays.
+    pub fn set_service(&mut self, change: impl FnOnce(&mut ClusterSpec)) {
+        let mut spec = self.spec.clone();
+        change(&mut spec);
+        self.spec.latency = spec.latency;
+        self.spec.workers = spec.workers;
+        self.spec.service_times = spec.service_times;
+        self.spec.time_scale = spec.time_scale;
+        self.spec.connections = spec.connections;
+        self.spec.unauthorized_delay = spec.unauthorized_delay;
+    }
+
+    /// Takes the majority away, or gives it back; with half of its nodes down there is none in any case.
+    pub fn set_quorate(&mut self, quorate: bool) {
+        self.quorate = quorate;
     }
 
     /// Takes a node down, or brings it back.
@@ -488,8 +565,4 @@ impl Cluster {
         let running = self.guests.get(&vmid.get()).and_then(|guest| guest.running.clone());
         self.guests.insert(vmid.get(), Guest { node: node.to_owned(), config, running });
     }
-}
-
-fn decoded(path: &str) -> String {
-    crate::pve::http::percent_decode(path)
 }

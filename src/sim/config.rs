@@ -17,7 +17,7 @@ use crate::pve::value::GuestKind;
 pub(super) type Section = BTreeMap<String, String>;
 
 /// A configuration file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Config {
     pub(super) kind: GuestKind,
     /// What holds now.

@@ -15,7 +15,7 @@ use crate::pve::value::{GuestKind, Size, parse_boolean};
 pub(super) const BROADCAST_EVERY: u64 = 10_000;
 
 /// A guest.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) struct Guest {
     pub(super) node: String,
     pub(super) config: Config,
@@ -23,7 +23,7 @@ pub(super) struct Guest {
 }
 
 /// A guest's process.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) struct Running {
     pub(super) since: u64,
     pub(super) pid: u32,

@@ -3,7 +3,7 @@
 use crate::pve::value::Size;
 
 /// One copy in a task: what is said when it begins, and how much is copied from when to when.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Stage {
     pub(super) from: u64,
     pub(super) until: u64,

@@ -1,7 +1,7 @@
 //! The HTTPS face: clusters on ports of the loopback interface, in real time.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,6 +14,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,16 +22,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-use super::cluster::{AccessEntry, Cluster, Exchange, IncomingRequest};
+use super::cluster::{AccessEntry, Cluster, Millis};
+use super::exchange::Exchange;
+use super::http::{self, Head};
 use super::transport::{SharedCluster, lock};
-use crate::pve::http;
+use crate::pve::http as pve;
 
-/// Requests after which a connection is closed, as `pveproxy` does.
-const REQUESTS_PER_CONNECTION: u32 = 100;
-/// The largest body that `pveproxy` takes.
-const BODY_LIMIT: usize = 512 * 1024;
-/// Seconds without a byte after which a connection is closed.
-const IDLE: Duration = Duration::from_secs(5);
+/// The longest that a client may take over its side of TLS.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Bodies up to this length are never packed.
+const PACK_FROM: usize = 1024;
 
 /// How a server is started.
 #[derive(Debug, Clone, Default)]
@@ -103,9 +104,11 @@ impl Server {
                 token_id: token.as_ref().map(|token| token.id.clone()).unwrap_or_default(),
                 token_secret: token.map(|token| token.secret).unwrap_or_default(),
             });
+            // A cluster that was kept goes on from its own time.
+            let begun = cluster.now();
             let shared: SharedCluster = Arc::new(Mutex::new(cluster));
             running.clusters.push((name, Arc::clone(&shared)));
-            let face = Arc::new(Face { cluster: shared, node, start });
+            let face = Arc::new(Face { cluster: shared, node, start, begun });
             let acceptor = TlsAcceptor::from(Arc::clone(&identity.config));
             running.listeners.spawn(listen(listener, acceptor, face, stopped.clone()));
         }
@@ -124,6 +127,12 @@ impl Running {
     #[must_use]
     pub fn cluster(&self, name: &str) -> Option<SharedCluster> {
         self.clusters.iter().find(|(other, _)| other == name).map(|(_, cluster)| Arc::clone(cluster))
+    }
+
+    /// All clusters by name.
+    #[must_use]
+    pub fn clusters(&self) -> &[(String, SharedCluster)] {
+        &self.clusters
     }
 
     /// The requests that a cluster has had so far.
@@ -180,6 +189,7 @@ struct Face {
     cluster: SharedCluster,
     node: String,
     start: Instant,
+    begun: Millis,
 }
 
 async fn listen(listener: TcpListener, acceptor: TlsAcceptor, face: Arc<Face>, mut stopped: watch::Receiver<bool>) {
@@ -202,17 +212,60 @@ async fn listen(listener: TcpListener, acceptor: TlsAcceptor, face: Arc<Face>, m
     connections.shutdown().await;
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, face: Arc<Face>) {
+async fn serve(mut stream: TcpStream, acceptor: TlsAcceptor, face: Arc<Face>) {
+    let mut first = [0u8];
     // Errors of a connection end it; the client sees that, and there is nobody else to tell.
-    let Ok(Ok(stream)) = tokio::time::timeout(IDLE, acceptor.accept(stream)).await else { return };
+    let Ok(Ok(1)) = tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await else { return };
+    // The first byte of TLS is 22; anything else is HTTP without it.
+    if first[0] != 22 {
+        drop(tokio::time::timeout(HANDSHAKE, send_to_https(&mut stream)).await);
+        return;
+    }
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+    let rules = lock(&face.cluster).spec().connections.clone();
+    let idle = Duration::from_millis(rules.idle);
     let served = Arc::new(AtomicU32::new(0));
     let service = service_fn(move |request| {
-        let (face, served) = (Arc::clone(&face), Arc::clone(&served));
-        async move { face.answer(request, served.fetch_add(1, Ordering::Relaxed) + 1).await }
+        let (face, served, rules) = (Arc::clone(&face), Arc::clone(&served), rules.clone());
+        async move {
+            let last = served.fetch_add(1, Ordering::Relaxed) + 1 >= rules.requests;
+            face.answer(request, last, rules.close_on_error).await
+        }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(IDLE);
+    builder.timer(TokioTimer::new()).header_read_timeout(idle);
+    // The empty line at the end counts there too.
+    builder.max_headers(http::HEADER_LINES - 2).max_buf_size(http::HEADER_BYTES);
     drop(builder.serve_connection(TokioIo::new(stream), service).await);
+}
+
+/// Answers a request without TLS as `pveproxy` does: the same address, with it.
+async fn send_to_https(stream: &mut TcpStream) -> io::Result<()> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < http::HEADER_BYTES {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Ok(());
+        }
+    }
+    let text = String::from_utf8_lossy(&head);
+    let mut lines = text.lines();
+    let mut words = lines.next().unwrap_or_default().split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or("/"));
+    let named = |line: &str| {
+        line.split_once(':')
+            .filter(|(name, _)| name.eq_ignore_ascii_case("host"))
+            .map(|(_, host)| host.trim().to_owned())
+    };
+    let answer = match lines.find_map(named) {
+        Some(host) => {
+            let status =
+                if matches!(method, "GET" | "HEAD") { "301 Moved Permanently" } else { "308 Permanent Redirect" };
+            format!("HTTP/1.1 {status}\r\nLocation: https://{host}{path}\r\nConnection: close\r\n\r\n")
+        }
+        None => "HTTP/1.1 400 bad request\r\nConnection: close\r\n\r\n".to_owned(),
+    };
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
 }
 
 /// The connection is cut: hyper closes it when a service fails.
@@ -227,200 +280,114 @@ impl From<Infallible> for Cut {
 }
 
 impl Face {
-    async fn answer(&self, request: Request<Incoming>, number: u32) -> Result<Response<Full<Bytes>>, Cut> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        last: bool,
+        close_on_error: bool,
+    ) -> Result<Response<Full<Bytes>>, Cut> {
+        let text = |name: header::HeaderName| {
+            request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
         let head = Head {
             method: request.method().as_str().to_owned(),
-            path: request.uri().path().to_owned(),
+            path: pve::percent_decode(request.uri().path()),
             query: request.uri().query().unwrap_or_default().to_owned(),
-            content_type: text_of(request.headers().get(header::CONTENT_TYPE)),
-            authorization: text_of(request.headers().get(header::AUTHORIZATION)),
-            cookie: text_of(request.headers().get(header::COOKIE)),
-            csrf_token: text_of(request.headers().get("CSRFPreventionToken")),
-            chunked: request.headers().contains_key(header::TRANSFER_ENCODING),
+            content_type: text(header::CONTENT_TYPE),
+            authorization: text(header::AUTHORIZATION),
+            cookie: text(header::COOKIE),
+            csrf_token: text(header::HeaderName::from_static("csrfpreventiontoken")),
+            transfer_encoding: text(header::TRANSFER_ENCODING),
+            length: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
         };
-        let body = match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) => return Ok(plain(501, "for data too large", "for data too large", true)),
+        let accepted = text(header::ACCEPT_ENCODING).unwrap_or_default();
+        let raw_path = request.uri().path().to_owned();
+        let refused = |(status, reason, told): http::Refusal| {
+            // Whatever is left of a body that nobody reads, the connection does not outlive it.
+            let body = if told { reason.clone() } else { String::new() };
+            Ok(finish(pve::Response { status, reason, body }, None, "", true))
         };
-        let incoming = match head.read(&body, &self.node) {
+        let (format, _) = match head.check().and_then(|()| head.format()) {
+            Ok((format, path)) => (format, path),
+            Err(refusal) => return refused(refusal),
+        };
+        let Ok(body) = Limited::new(request.into_body(), http::BODY_LIMIT).collect().await else { return Err(Cut) };
+        let mut incoming = match head.read(&body.to_bytes(), &self.node) {
             Ok(incoming) => incoming,
-            Err((status, reason)) => return Ok(plain(status, &reason, &reason, true)),
+            Err(refusal) => return refused(refusal),
         };
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Variables of a path are decoded one by one: a volume's name may hold an escaped slash.
+        if let Some(at) = raw_path.strip_prefix("/api2/json").or_else(|| raw_path.strip_prefix("/api2/extjs")) {
+            at.clone_into(&mut incoming.path);
+        }
+        let now = self.begun + u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let exchange = lock(&self.cluster).exchange(&incoming, now);
         match exchange {
             Exchange::Answered(reply) => {
                 tokio::time::sleep(Duration::from_millis(reply.delay)).await;
-                let close = reply.response.status >= 400 || number >= REQUESTS_PER_CONNECTION;
-                Ok(response(&reply.response, close))
+                let close = last || (close_on_error && reply.response.status >= 400);
+                let answer = http::in_format(format, reply.response);
+                let kind = (!answer.body.is_empty()).then_some("application/json;charset=UTF-8");
+                Ok(finish(answer, kind, &accepted, close))
             }
             Exchange::Refused => Err(Cut),
             Exchange::Lost(delay) => {
                 tokio::time::sleep(Duration::from_millis(delay)).await;
                 Err(Cut)
             }
+            Exchange::Hangs => std::future::pending().await,
         }
     }
 }
 
-/// A request without its body.
-struct Head {
-    method: String,
-    path: String,
-    query: String,
-    content_type: Option<String>,
-    authorization: Option<String>,
-    cookie: Option<String>,
-    csrf_token: Option<String>,
-    chunked: bool,
-}
-
-impl Head {
-    /// Reads a request as `pveproxy` does; else the status and the text of its refusal.
-    fn read(self, body: &[u8], node: &str) -> Result<IncomingRequest, (u16, String)> {
-        let Some(path) = self.path.strip_prefix("/api2/json").filter(|rest| rest.is_empty() || rest.starts_with('/'))
-        else {
-            return Err((501, format!("no such uri {}", self.path)));
-        };
-        if self.chunked {
-            return Err((501, "chunked transfer encoding not supported".to_owned()));
-        }
-        let takes_body = matches!(self.method.as_str(), "POST" | "PUT");
-        if !body.is_empty() && !takes_body {
-            return Err((501, format!("Unexpected content for method '{}'", self.method)));
-        }
-        let mut params = decode_form(&self.query);
-        if !body.is_empty() {
-            let declared = self.content_type.unwrap_or_default();
-            let kind = declared.split(';').next().unwrap_or_default().trim();
-            let from_body = match kind {
-                "" | "application/x-www-form-urlencoded" => decode_form(&String::from_utf8_lossy(body)),
-                "application/json" => decode_json(body)?,
-                _ => return Err((506, format!("upload 'Content-Type '{declared}' not implemented"))),
-            };
-            // What stands in the query wins.
-            let named: Vec<String> = params.iter().map(|(name, _)| name.clone()).collect();
-            params.extend(from_body.into_iter().filter(|(name, _)| !named.contains(name)));
-        }
-        Ok(IncomingRequest {
-            method: self.method,
-            path: path.to_owned(),
-            params,
-            authorization: self.authorization,
-            cookie: self.cookie,
-            csrf_token: self.csrf_token,
-            node: node.to_owned(),
-        })
+/// Packs a long body where the client takes that.
+fn packed(body: &[u8], accepted: &str) -> io::Result<Option<(Vec<u8>, &'static str)>> {
+    if body.len() <= PACK_FROM {
+        return Ok(None);
     }
+    let level = flate2::Compression::default();
+    if accepted.contains("gzip") {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+        encoder.write_all(body)?;
+        return Ok(Some((encoder.finish()?, "gzip")));
+    }
+    if accepted.contains("deflate") {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), level);
+        encoder.write_all(body)?;
+        return Ok(Some((encoder.finish()?, "deflate")));
+    }
+    Ok(None)
 }
 
-fn text_of(value: Option<&HeaderValue>) -> Option<String> {
-    value.and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-/// Decodes a form by the rules of `pveproxy`: pairs end at `&` and `;`, of `a=b=c` only `b` is kept, and a
-/// name without `=` has no value and counts as absent.
-pub(super) fn decode_form(text: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| http::percent_decode(&text.replace('+', " "));
-    text.split(['&', ';'])
-        .filter_map(|pair| {
-            let mut fields = pair.split('=');
-            let (name, value) = (fields.next().filter(|name| !name.is_empty())?, fields.next()?);
-            Some((decode(name), decode(value)))
-        })
-        .collect()
-}
-
-/// Decodes a JSON body: numbers become text, truth values 1 and 0, lists repeated names.
-fn decode_json(body: &[u8]) -> Result<Vec<(String, String)>, (u16, String)> {
-    let at = "at character offset 0 at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 934.";
-    let malformed =
-        |_| (500, format!("malformed JSON string, neither tag, array, object, number, string or atom, {at}"));
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).map_err(malformed)?;
-    let text = |value: serde_json::Value| match value {
-        serde_json::Value::String(text) => Some(text),
-        serde_json::Value::Bool(truth) => Some(u8::from(truth).to_string()),
-        serde_json::Value::Null => None,
-        other => Some(other.to_string()),
+fn finish(answer: pve::Response, kind: Option<&'static str>, accepted: &str, close: bool) -> Response<Full<Bytes>> {
+    // Packing into memory does not fail; if it did, the body would go as it is.
+    let (body, coding) = match packed(answer.body.as_bytes(), accepted) {
+        Ok(Some((body, coding))) => (body, Some(coding)),
+        Ok(None) | Err(_) => (answer.body.into_bytes(), None),
     };
-    let mut params = Vec::new();
-    for (name, value) in object {
-        match value {
-            serde_json::Value::Array(list) => {
-                params.extend(list.into_iter().filter_map(text).map(|value| (name.clone(), value)));
-            }
-            value => params.extend(text(value).map(|value| (name, value))),
-        }
-    }
-    Ok(params)
-}
-
-fn response(answer: &http::Response, close: bool) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(answer.body.clone())));
-    finish(&mut response, answer.status, &answer.reason, close);
-    if !answer.body.is_empty() {
-        let kind = HeaderValue::from_static("application/json;charset=UTF-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    }
-    response
-}
-
-fn plain(status: u16, reason: &str, body: &str, close: bool) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body.to_owned())));
-    finish(&mut response, status, reason, close);
-    response
-}
-
-fn finish(response: &mut Response<Full<Bytes>>, status: u16, reason: &str, close: bool) {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     // Proxmox's own statuses go up to 599, all of which hyper takes.
-    *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        hyper::StatusCode::from_u16(answer.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     // The phrase on the wire is bytes; what cannot stand in it would end the line.
-    let phrase: String = reason.chars().filter(|c| !c.is_control()).collect();
+    let phrase: String = answer.reason.chars().filter(|c| !c.is_control()).collect();
     if let Ok(phrase) = ReasonPhrase::try_from(phrase.into_bytes()) {
         response.extensions_mut().insert(phrase);
     }
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
     let headers = response.headers_mut();
-    headers.insert(header::SERVER, HeaderValue::from_static("pve-api-daemon/3.0"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=0"));
-    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    if close {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let mut set = |name: header::HeaderName, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
+    set(header::SERVER, "pve-api-daemon/3.0");
+    set(header::CACHE_CONTROL, "max-age=0");
+    set(header::PRAGMA, "no-cache");
+    set(header::CONNECTION, if close { "close" } else { "Keep-Alive" });
+    for (name, value) in [(header::CONTENT_TYPE, kind), (header::CONTENT_ENCODING, coding)] {
+        if let Some(value) = value {
+            set(name, value);
+        }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forms_are_read_as_proxmox_reads_them() {
-        let pairs = |text: &str| decode_form(text).into_iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();
-        assert_eq!(pairs("a=b=c;d=e+f&g&h=%C3%A9%3D"), ["a=b", "d=e f", "h=é="]);
-        let body = br#"{"cores":"2","memory":1024,"onboot":true,"tags":["b","a"],"x":null}"#;
-        let mut pairs = decode_json(body).unwrap();
-        pairs.sort();
-        let text: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(text, ["cores=2", "memory=1024", "onboot=1", "tags=a", "tags=b"]);
+    if let Ok(date) = HeaderValue::try_from(date) {
+        headers.insert(header::EXPIRES, date);
     }
-
-    #[test]
-    fn bodies_are_refused_where_proxmox_refuses_them() {
-        let head = |method: &str, path: &str, content_type: &str| Head {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: String::new(),
-            content_type: Some(content_type.to_owned()),
-            authorization: None,
-            cookie: None,
-            csrf_token: None,
-            chunked: false,
-        };
-        let status =
-            |head: Head, body: &[u8]| head.read(body, "a").map_err(|(status, _)| status).map(|r| r.params.len());
-        assert_eq!(status(head("DELETE", "/api2/json/x", ""), b"purge=1"), Err(501));
-        assert_eq!(status(head("PUT", "/api2/json/x", "text/plain"), b"a=1"), Err(506));
-        assert_eq!(status(head("PUT", "/api2/json/x", "application/json"), b"{bad"), Err(500));
-        assert_eq!(status(head("PUT", "/api2/json/x", "application/json; charset=utf-8"), b"{\"a\":1}"), Ok(1));
-        assert_eq!(status(head("GET", "/other", ""), b""), Err(501));
-    }
+    response
 }

@@ -1,10 +1,13 @@
 //! Tasks: workers that run beside the calls, in virtual time, with locks on guests, a log and an end.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::access::Subject;
 use super::answer::Answer;
 use super::cluster::Cluster;
+use super::exchange::Forced;
+use super::faults::Effect;
 use super::progress::{self, Stage};
 use super::{api, backup, lxc, migrate, qemu, snapshot};
 use crate::pve::value::{GuestKind, Upid};
@@ -13,7 +16,7 @@ use crate::pve::value::{GuestKind, Upid};
 pub(super) const LOCK_WAIT: u64 = 10_000;
 
 /// What a task does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Work {
     /// Something of a VM.
     Qemu(qemu::Work),
@@ -44,7 +47,7 @@ pub(super) enum Work {
 }
 
 /// What the HA manager is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum HaOrder {
     /// To see to it that the guest runs.
     Start,
@@ -55,7 +58,7 @@ pub(super) enum HaOrder {
 }
 
 /// Where a task stands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum State {
     /// Its worker is not there yet, or waits for a lock since this time.
     Waiting(u64),
@@ -66,7 +69,7 @@ pub(super) enum State {
 }
 
 /// A task.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Task {
     pub(super) upid: Upid,
     pub(super) subject: Subject,
@@ -81,6 +84,8 @@ pub(super) struct Task {
     locks: Vec<(u32, bool)>,
     patience: u64,
     waited: bool,
+    /// What a fault does to it.
+    fault: Option<Forced>,
 }
 
 impl Task {
@@ -159,6 +164,7 @@ impl Cluster {
             locks,
             patience,
             waited: false,
+            fault: self.forced.take(),
         });
         text
     }
@@ -177,6 +183,9 @@ impl Cluster {
 
     /// True where a task other than this one holds the lock in a way that excludes.
     fn is_excluded(&self, me: usize) -> bool {
+        if matches!(self.tasks[me].fault, Some(Forced::LockTimeout)) {
+            return !self.tasks[me].locks.is_empty();
+        }
         self.tasks[me].locks.iter().any(|(vmid, alone)| {
             self.active.iter().any(|other| {
                 *other != me
@@ -223,6 +232,9 @@ impl Cluster {
     pub(super) fn advance(&mut self, now: u64) {
         while let Some((at, event)) = self.next_event().filter(|(at, _)| *at <= now) {
             self.clock = self.clock.max(at);
+            if !matches!(event, Event::Broadcast) {
+                self.changes += 1;
+            }
             match event {
                 Event::Broadcast => {
                     // Of a long silence only the last broadcast matters.
@@ -246,9 +258,16 @@ impl Cluster {
                 }
                 Event::Finish(id) => {
                     self.keep_progress(id);
-                    let outcome = match self.tasks[id].work.take() {
-                        Some(work) => self.finish_work(id, work),
-                        None => Ok(()),
+                    let outcome = match (self.tasks[id].work.take(), self.tasks[id].fault.take()) {
+                        (Some(work), Some(Forced::Task { exit, effect: Effect::None })) => {
+                            self.abandon(id, work);
+                            Err(exit)
+                        }
+                        (Some(work), Some(Forced::Task { exit, effect: Effect::Done })) => {
+                            self.finish_work(id, work).and(Err(exit))
+                        }
+                        (Some(work), _) => self.finish_work(id, work),
+                        (None, _) => Ok(()),
                     };
                     self.finish_with(id, outcome);
                 }
@@ -280,7 +299,7 @@ impl Cluster {
         match begun {
             Ok(duration) => {
                 self.tasks[id].work = Some(work);
-                self.tasks[id].state = State::Running(self.clock + duration);
+                self.tasks[id].state = State::Running(self.clock.saturating_add(self.scaled(duration)));
             }
             Err(text) => self.finish_with(id, Err(text)),
         }
@@ -312,6 +331,7 @@ impl Cluster {
         let task = &mut self.tasks[id];
         let (line, exit) = match outcome {
             Ok(()) => ("TASK OK".to_owned(), "OK".to_owned()),
+            Err(text) if text.starts_with("WARNINGS: ") => (format!("TASK {text}"), text),
             Err(text) => (format!("TASK ERROR: {text}"), text.replace('\n', " ")),
         };
         task.log.push(line);
@@ -324,16 +344,32 @@ impl Cluster {
     /// Stops a task that runs; what it had begun is cleaned up as its worker would.
     pub(super) fn abort_task(&mut self, id: usize) {
         let Some(work) = self.tasks[id].work.take() else { return };
+        let text = self.abandon(id, work);
+        self.finish_with(id, Err(text));
+    }
+
+    /// Cleans up what a work had begun; how its worker would end.
+    fn abandon(&mut self, id: usize, work: Work) -> String {
         let node = self.tasks[id].node.clone();
-        let text = match work {
+        match work {
             Work::Qemu(work) => qemu::abort(self, &node, work),
             Work::Lxc(work) => lxc::abort(self, &node, work),
             Work::Snapshot(work) => snapshot::abort(&work),
             Work::Migrate(work) => migrate::abort(self, id, &work),
             Work::Backup(work) => backup::abort(self, id, work),
             Work::Ha { .. } | Work::RemoveVolume { .. } | Work::ApplyNetwork => "received interrupt".to_owned(),
-        };
-        self.finish_with(id, Err(text));
+        }
+    }
+
+    /// How long something takes here that takes so long elsewhere.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a factor that is never negative; the cast keeps within the type's limits"
+    )]
+    fn scaled(&self, duration: u64) -> u64 {
+        if self.spec.time_scale == 1.0 { duration } else { (duration as f64 * self.spec.time_scale).round() as u64 }
     }
 
     pub(super) fn log(&mut self, task: usize, line: impl Into<String>) {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::cluster::{Cluster, Exchange, IncomingRequest, Millis};
-use crate::pve::http::{Request, SendError, Sending, Transport};
+use super::cluster::{Cluster, IncomingRequest, Millis};
+use super::exchange::Exchange;
+use crate::pve::http::{Request, Response, SendError, Sending, Transport};
 
 /// A cluster that several transports and the tests share.
 pub type SharedCluster = Arc<Mutex<Cluster>>;
@@ -33,6 +34,7 @@ pub struct SimTransport {
     node: String,
     start: Instant,
     latency: Duration,
+    deadline: Duration,
 }
 
 impl SimTransport {
@@ -44,6 +46,7 @@ impl SimTransport {
             node: node.to_owned(),
             start: Instant::now(),
             latency: Duration::ZERO,
+            deadline: Duration::from_secs(60),
         }
     }
 
@@ -84,6 +87,13 @@ impl SimTransport {
         self
     }
 
+    /// The same with another time after which it gives up waiting; a minute, if nothing is said.
+    #[must_use]
+    pub const fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
     /// The same with its time counted from another moment, so that several transports agree.
     #[must_use]
     pub const fn since(mut self, start: Instant) -> Self {
@@ -99,36 +109,45 @@ impl SimTransport {
 impl Transport for SimTransport {
     fn send<'a>(&'a self, request: &'a Request) -> Sending<'a> {
         Box::pin(async move {
-            sleep(self.latency / 2).await;
-            let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
-            let mut params = super::server::decode_form(query);
-            params.extend(request.params.iter().cloned());
-            let (authorization, cookie, csrf_token) = match &self.credential {
-                Credential::Token(header) => (Some(header.clone()), None, None),
-                Credential::Ticket(cookie, token) => (None, Some(cookie.clone()), Some(token.clone())),
-            };
-            let incoming = IncomingRequest {
-                method: request.method.as_str().to_owned(),
-                path: path.to_owned(),
-                params,
-                authorization,
-                cookie,
-                csrf_token,
-                node: self.node.clone(),
-            };
-            let exchange = lock(&self.cluster).exchange(&incoming, self.now());
-            match exchange {
-                Exchange::Answered(reply) => {
-                    sleep(Duration::from_millis(reply.delay) + self.latency / 2).await;
-                    Ok(reply.response)
-                }
-                Exchange::Refused => Err(SendError::NeverSent("connection refused".to_owned())),
-                Exchange::Lost(delay) => {
-                    sleep(Duration::from_millis(delay)).await;
-                    Err(SendError::MaybeApplied("connection closed before the answer".to_owned()))
-                }
-            }
+            tokio::time::timeout(self.deadline, self.exchange(request))
+                .await
+                .unwrap_or_else(|_| Err(SendError::MaybeApplied("no answer in time".to_owned())))
         })
+    }
+}
+
+impl SimTransport {
+    async fn exchange(&self, request: &Request) -> Result<Response, SendError> {
+        sleep(self.latency / 2).await;
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let mut params = super::http::decode_form(query);
+        params.extend(request.params.iter().cloned());
+        let (authorization, cookie, csrf_token) = match &self.credential {
+            Credential::Token(header) => (Some(header.clone()), None, None),
+            Credential::Ticket(cookie, token) => (None, Some(cookie.clone()), Some(token.clone())),
+        };
+        let incoming = IncomingRequest {
+            method: request.method.as_str().to_owned(),
+            path: path.to_owned(),
+            params,
+            authorization,
+            cookie,
+            csrf_token,
+            node: self.node.clone(),
+        };
+        let exchange = lock(&self.cluster).exchange(&incoming, self.now());
+        match exchange {
+            Exchange::Answered(reply) => {
+                sleep(Duration::from_millis(reply.delay) + self.latency / 2).await;
+                Ok(reply.response)
+            }
+            Exchange::Refused => Err(SendError::NeverSent("connection refused".to_owned())),
+            Exchange::Lost(delay) => {
+                sleep(Duration::from_millis(delay)).await;
+                Err(SendError::MaybeApplied("connection closed before the answer".to_owned()))
+            }
+            Exchange::Hangs => std::future::pending().await,
+        }
     }
 }
 
@@ -168,7 +187,7 @@ mod tests {
     async fn faults_reach_the_client() {
         let cluster = Arc::new(Mutex::new(Cluster::new(world::builtin("staging"), 1)));
         let transport = SimTransport::first(Arc::clone(&cluster));
-        lock(&cluster).inject(Fault::new("PUT", "*/config", FaultKind::Cut).once_after(0));
+        lock(&cluster).inject(Fault::new("PUT", "*/config", FaultKind::AnswerLost).once_after(0));
         let request = Request::new(Method::Put, "/nodes/stg1/qemu/110/config").with("cores", "3");
         assert!(matches!(call(&transport, request).await, Err(ApiError::Undetermined(_))));
         let config = call(&transport, Request::get("/nodes/stg1/qemu/110/config")).await.unwrap();

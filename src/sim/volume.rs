@@ -1,6 +1,6 @@
 //! Storages and volumes: naming, allocation, ownership, what a storage type can do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::answer::Failure;
 use super::place::full_text;
@@ -24,7 +24,7 @@ pub(super) enum Family {
 }
 
 /// One volume, or a file: an image, a template, a backup.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Volume {
     pub(super) size: u64,
     /// Unix time of its making.
@@ -38,7 +38,7 @@ pub(super) struct Volume {
 }
 
 /// A backup's content.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Archive {
     pub(super) kind: GuestKind,
     /// The guest's configuration file.
@@ -68,13 +68,16 @@ pub(super) enum Purpose {
 pub(super) const EXTENT: u64 = 4 * Size::MIB;
 
 /// All storages of a cluster with their volumes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) struct Storages {
     pub(super) specs: Vec<StorageSpec>,
     /// Those that are not defined any more.
     gone: Vec<StorageSpec>,
     /// By storage, place (a node, or nothing where it is shared) and name.
+    #[serde(with = "as_list")]
     volumes: BTreeMap<(String, String, String), Volume>,
+    /// Those on which a fault lets nothing more be allocated.
+    pub(super) full: BTreeSet<String>,
 }
 
 /// The last part of a volume's name or id.
@@ -118,7 +121,7 @@ pub(super) fn format_of(name: &str) -> &'static str {
 impl Storages {
     pub(super) fn new(specs: Vec<StorageSpec>) -> Self {
         let specs = specs.into_iter().map(section::storage::complete).collect();
-        Self { specs, gone: Vec::new(), volumes: BTreeMap::new() }
+        Self { specs, gone: Vec::new(), volumes: BTreeMap::new(), full: BTreeSet::new() }
     }
 
     /// Adds a definition. One that points to where an earlier one of this name pointed finds what was there.
@@ -320,6 +323,9 @@ impl Storages {
 
     /// What is free on a storage.
     pub(super) fn free(&self, storage: &str, node: &str) -> u64 {
+        if self.full.contains(storage) {
+            return 0;
+        }
         let capacity = self.find(storage).map_or(0, |spec| spec.capacity_gib * Size::GIB);
         capacity.saturating_sub(self.used(storage, node))
     }
@@ -481,6 +487,26 @@ impl Storages {
     pub(super) fn used(&self, storage: &str, node: &str) -> u64 {
         let on = self.on(storage, node).into_iter();
         on.map(|(name, volume)| self.takes(&format!("{storage}:{name}"), volume.size)).sum()
+    }
+}
+
+/// Maps whose keys are no text, as lists of pairs.
+mod as_list {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<K, V>, D::Error> {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
     }
 }
 

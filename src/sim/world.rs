@@ -2,12 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::load::ServiceTimes;
 use crate::pve::value::GuestKind;
 
+/// The clusters of a world file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct World {
+    /// The clusters, each with an address of its own.
+    pub clusters: Vec<ClusterSpec>,
+}
+
 /// A cluster before its first request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterSpec {
     /// Name of the cluster.
@@ -74,13 +84,51 @@ pub struct ClusterSpec {
     /// Milliseconds by which a refused credential is answered late; a real server takes 3000.
     #[serde(default)]
     pub unauthorized_delay: u64,
+    /// Milliseconds that every request takes, beside its service time. Where there are `workers` it keeps one so long.
+    #[serde(default)]
+    pub latency: u64,
+    /// How many requests a node carries out at a time; the others wait. Without it they never wait, unless service
+    /// times are simulated: then there are three, as on a real node.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 127))]
+    pub workers: Option<u32>,
+    /// How long calls keep a worker.
+    #[serde(default)]
+    pub service_times: ServiceTimes,
+    /// Tasks take so many times as long as `tasks` says.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0.0))]
+    pub time_scale: f64,
+    /// How connections are kept.
+    #[serde(default)]
+    pub connections: ConnectionRules,
     /// Unix time of the first moment, in seconds.
     #[serde(default = "default_epoch")]
     pub epoch: u64,
 }
 
+/// How long a server keeps a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConnectionRules {
+    /// Requests after which it is closed.
+    #[schemars(range(min = 1))]
+    pub requests: u32,
+    /// Milliseconds without a byte after which it is closed.
+    #[schemars(range(min = 1))]
+    pub idle: u64,
+    /// It is closed after every answer with a status from 400 on.
+    pub close_on_error: bool,
+}
+
+impl Default for ConnectionRules {
+    fn default() -> Self {
+        Self { requests: 100, idle: 5000, close_on_error: true }
+    }
+}
+
 /// One node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodeSpec {
     /// Its name.
@@ -113,7 +161,7 @@ pub struct NodeSpec {
 }
 
 /// One storage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StorageSpec {
     /// Its name.
@@ -156,7 +204,7 @@ impl Default for StorageSpec {
 }
 
 /// One guest.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GuestSpec {
     /// VM or container.
@@ -167,6 +215,7 @@ pub struct GuestSpec {
     pub node: String,
     /// Its options, as in its file; its volumes are made from them.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Scalar>")]
     pub config: BTreeMap<String, String>,
     /// Its configuration file as text, instead of `config`; then its volumes are those of `volumes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,8 +228,18 @@ pub struct GuestSpec {
     pub pool: Option<String>,
 }
 
+/// A value as it may stand in a world file.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it is only described, never made")]
+enum Scalar {
+    Text(String),
+    Number(f64),
+    Boolean(bool),
+}
+
 /// One volume.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VolumeSpec {
     /// Its name, `local-lvm:vm-100-disk-0`.
@@ -195,7 +254,7 @@ pub struct VolumeSpec {
 }
 
 /// One user.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserSpec {
     /// The name with its realm, `bob@pve`; the realms are `pam` and `pve`.
@@ -227,7 +286,7 @@ pub struct UserSpec {
 }
 
 /// One entry of the access control list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AclSpec {
     /// `/`, `/vms/100`, `/storage/local`.
@@ -242,7 +301,7 @@ pub struct AclSpec {
 }
 
 /// One API token.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSpec {
     /// Its name with its user's: `root@pam!pvefleet`.
@@ -275,7 +334,7 @@ impl TokenSpec {
 }
 
 /// A role, or privileges, on a path.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantSpec {
     /// `/`, `/vms/100`, `/storage/local`.
@@ -292,7 +351,7 @@ pub struct GrantSpec {
 }
 
 /// How long tasks take, in milliseconds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskTimes {
     /// From the answer to the start of the worker.
@@ -365,6 +424,10 @@ fn default_bridges() -> Vec<String> {
     vec!["vmbr0".to_owned()]
 }
 
+const fn one() -> f64 {
+    1.0
+}
+
 fn default_timezone() -> String {
     "UTC".to_owned()
 }
@@ -398,6 +461,20 @@ fn default_tokens() -> Vec<TokenSpec> {
     vec![TokenSpec::new("root@pam!pvefleet", "00000000-0000-4000-8000-000000000000", default_grants())]
 }
 
+/// The built-in cluster of a name, as text of a world file: one that can be edited.
+#[must_use]
+pub fn builtin_text(names: &[String]) -> String {
+    let mut text = "# yaml-language-server: $schema=sim-world.schema.json\nclusters:\n".to_owned();
+    for name in names {
+        text.push_str(&format!("  - name: {name}\n"));
+        let lines = source(name);
+        for line in lines.lines().filter(|line| !line.starts_with('#') && !line.starts_with("name:")) {
+            text.push_str(&format!("    {line}\n"));
+        }
+    }
+    text
+}
+
 /// A cluster for trying things out, by name.
 ///
 /// `production` has three nodes, `staging` and `disaster-recovery` one each; any other name is a cluster of
@@ -405,6 +482,15 @@ fn default_tokens() -> Vec<TokenSpec> {
 /// template, and the first two some guests that were made by hand.
 #[must_use]
 pub fn builtin(name: &str) -> ClusterSpec {
+    let text = source(name);
+    #[expect(clippy::expect_used, reason = "the files are part of the program, and a test reads every one")]
+    let mut spec: ClusterSpec = serde_yaml::from_str(&text).expect("the built-in worlds are well formed");
+    name.clone_into(&mut spec.name);
+    spec
+}
+
+/// The text of the built-in cluster of a name.
+fn source(name: &str) -> String {
     let known = match name {
         "production" => include_str!("worlds/production.yaml"),
         "staging" => include_str!("worlds/staging.yaml"),
@@ -418,11 +504,7 @@ pub fn builtin(name: &str) -> ClusterSpec {
             format!("{}1", if label.is_empty() { "pve" } else { label.trim_matches('-') })
         }
     };
-    let text = known.replace("NODE", &node);
-    #[expect(clippy::expect_used, reason = "the files are part of the program, and a test reads every one")]
-    let mut spec: ClusterSpec = serde_yaml::from_str(&text).expect("the built-in worlds are well formed");
-    name.clone_into(&mut spec.name);
-    spec
+    known.replace("NODE", &node)
 }
 
 #[cfg(test)]

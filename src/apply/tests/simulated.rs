@@ -342,7 +342,7 @@ async fn lost_answers_and_cut_off_calls_end_in_the_same_place() {
     assert_all_done(&apply_to(&whole, start).await, "whole");
     let (end, sent) = (shape(&whole), writes(&whole));
     let cut_off = |effect| FaultKind::Status { code: 596, text: "Connection timed out".to_owned(), effect };
-    for kind in [FaultKind::Cut, cut_off(Effect::Done), cut_off(Effect::None), FaultKind::Refuse] {
+    for kind in [FaultKind::AnswerLost, cut_off(Effect::Done), cut_off(Effect::None), FaultKind::Refuse] {
         for write in &sent {
             let (method, path) = write.split_once(' ').unwrap();
             // A reboot that shows in nothing must not be repeated: there the run stops and says so.

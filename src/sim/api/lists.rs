@@ -18,10 +18,9 @@ pub(in crate::sim) fn cluster_status(cluster: &mut Cluster, call: &Call) -> Outc
     let nodes = &cluster.spec.nodes;
     let mut list = Vec::new();
     if !cluster.spec.standalone {
-        let online = nodes.iter().filter(|node| node.online).count();
         list.push(json!({
             "id": "cluster", "type": "cluster", "name": cluster.spec.name, "nodes": nodes.len(),
-            "quorate": u8::from(online * 2 > nodes.len()), "version": nodes.len(),
+            "quorate": u8::from(cluster.has_quorum()), "version": nodes.len(),
         }));
     }
     for (index, node) in nodes.iter().enumerate() {

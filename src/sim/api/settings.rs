@@ -14,7 +14,7 @@ use crate::sim::task::Work;
 use crate::sim::world::NodeSpec;
 
 /// What was written on a node.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Settings {
     options: BTreeMap<String, String>,
     dns: BTreeMap<String, String>,

@@ -19,7 +19,7 @@ use super::volume::{Archive, Volume};
 use crate::pve::value::{GuestKind, Size, split_list};
 
 /// What a task does with backups.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) enum Work {
     /// Backs guests up.
     Dump(Dump),
@@ -28,7 +28,7 @@ pub(super) enum Work {
 }
 
 /// Which guests, where to, and what is written about it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) struct Dump {
     vmids: Vec<u32>,
     storage: String,

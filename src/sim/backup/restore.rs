@@ -15,7 +15,7 @@ use crate::sim::volume::{Archive, Purpose, format_of, owner};
 use crate::sim::{lxc, qemu};
 
 /// What is to be made of which backup.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Plan {
     vmid: u32,
     kind: GuestKind,

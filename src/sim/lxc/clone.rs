@@ -12,7 +12,7 @@ use crate::sim::task::Work as TaskWork;
 use crate::sim::volume::Purpose;
 
 /// What a clone is to become.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Plan {
     pub(super) newid: u32,
     pub(super) full: bool,

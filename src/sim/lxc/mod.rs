@@ -31,13 +31,13 @@ use super::task::LOCK_WAIT;
 use crate::pve::value::GuestKind;
 
 /// What a task of a container does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Work {
     pub(super) vmid: u32,
     pub(super) what: What,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) enum What {
     Create { options: BTreeMap<String, String>, template: String, pool: Option<String>, start: bool, ha: bool },
     Clone(Box<clone::Plan>),

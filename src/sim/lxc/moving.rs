@@ -11,7 +11,7 @@ use crate::sim::task::Work as TaskWork;
 use crate::sim::volume::Purpose;
 
 /// Where a volume goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Plan {
     key: String,
     storage: String,
@@ -21,7 +21,7 @@ pub(in crate::sim) struct Plan {
 }
 
 /// Which container a volume is given to, and under which key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Reassign {
     key: String,
     pub(super) target: u32,

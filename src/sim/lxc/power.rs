@@ -9,7 +9,7 @@ use crate::sim::route::Call;
 use crate::sim::task::{HaOrder, Work as TaskWork};
 
 /// What is done to a container's process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) enum Power {
     Start,
     Stop,

@@ -169,7 +169,7 @@ pub(super) fn devices(config: &Config, runs: bool) -> Devices {
 }
 
 /// Which storage takes what is on another one, `a:b,c:d`, a name for all, or `1` for each its own.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct StorageMap {
     pub(super) identity: bool,
     pub(super) entries: BTreeMap<String, String>,

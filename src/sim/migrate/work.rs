@@ -13,7 +13,7 @@ use crate::sim::volume::{is_base, owner};
 use crate::sim::{lxc, task};
 
 /// What a task moves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Work {
     pub(in crate::sim) vmid: u32,
     kind: GuestKind,

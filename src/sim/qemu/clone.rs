@@ -13,7 +13,7 @@ use crate::sim::task::Work as TaskWork;
 use crate::sim::volume::{Family, Purpose, format_of};
 
 /// What a clone is to become.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Plan {
     pub(super) newid: u32,
     full: bool,

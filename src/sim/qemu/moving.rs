@@ -12,7 +12,7 @@ use crate::sim::task::Work as TaskWork;
 use crate::sim::volume::{Family, Purpose, format_of};
 
 /// Where a disk goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Move {
     disk: String,
     storage: String,
@@ -25,7 +25,7 @@ pub(in crate::sim) struct Move {
 }
 
 /// Which VM a disk is given to, and under which key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Reassign {
     disk: String,
     pub(super) target: u32,

@@ -11,7 +11,7 @@ use crate::sim::section::mapping;
 use crate::sim::task::{HaOrder, Work as TaskWork};
 
 /// What is done to a VM's process.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) enum Power {
     Start,
     Stop,

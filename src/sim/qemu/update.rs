@@ -17,7 +17,7 @@ use crate::sim::task::Work as TaskWork;
 use crate::sim::volume;
 
 /// What is to be changed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Change {
     set: BTreeMap<String, String>,
     delete: Vec<String>,

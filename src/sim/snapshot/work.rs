@@ -10,7 +10,7 @@ use crate::sim::volume::{Family, is_cloudinit};
 use crate::sim::{lxc, qemu, task};
 
 /// What a task does with a snapshot.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Work {
     pub(in crate::sim) vmid: u32,
     kind: GuestKind,
@@ -18,7 +18,7 @@ pub(in crate::sim) struct Work {
     action: Action,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(super) enum Action {
     Take { description: Option<String>, vmstate: bool },
     Rollback { start: bool },

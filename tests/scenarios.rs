@@ -5,11 +5,20 @@
 //! uuids and ids of tasks, which are made by chance. Steps that do not agree yet are named in
 //! `recorded/known-scenario-differences.txt`; that list can only become shorter.
 
+//!
+//! `PVEFLEET_SCENARIOS=FILE cargo test --test scenarios -- --nocapture` replays another file of such scenarios, as
+//! their recorder writes them: differences are printed, and of a hundred steps three may differ.
+
 #![expect(clippy::unwrap_used, reason = "a test")]
+
+#[path = "support/foreign.rs"]
+#[expect(dead_code, clippy::panic, reason = "some of it is for recordings, and a test that cannot go on ends")]
+mod foreign;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
+use foreign::values;
 use pvefleet::pve::value::Vmid;
 use pvefleet::sim::{Cluster, ClusterSpec, IncomingRequest};
 use regex::Regex;
@@ -57,6 +66,33 @@ fn normalise(value: &Value) -> Value {
         Value::String(text) => json!(without_chance(text)),
         other => other.clone(),
     }
+}
+
+/// The storages where a scenario names none.
+const STORAGES: &str = "dir: local\n\tcontent iso,vztmpl,backup,images,rootdir,snippets,import\n\n\
+    lvmthin: local-lvm\n\tcontent images,rootdir\n\nzfspool: local-zfs\n\tcontent images,rootdir\n\n\
+    lvm: thick\n\tcontent images,rootdir\n\ndir: shared-dir\n\tcontent images,rootdir\n\tshared 1\n";
+
+/// The storages of a `storage.cfg`.
+fn storages_of(text: &str) -> Vec<Value> {
+    let sections = text.split("\n\n").filter_map(|section| section.trim_start_matches('\n').split_once(": "));
+    let storage = |(kind, rest): (&str, &str)| {
+        let mut lines = rest.lines();
+        let name = lines.next().unwrap_or_default().trim();
+        let options: BTreeMap<&str, &str> = lines.filter_map(|line| line.trim().split_once(' ')).collect();
+        let list = |key: &str| options.get(key).into_iter().flat_map(|text| text.split(',')).collect::<Vec<_>>();
+        let files = if name == "local" {
+            json!({ "iso/debian.iso": 4096, "vztmpl/debian-12.tar.zst": 4096, "snippets/hook.sh": 10 })
+        } else {
+            json!({})
+        };
+        let own = ["content", "nodes", "shared"];
+        let more: BTreeMap<&str, &str> =
+            options.iter().filter(|(key, _)| !own.contains(key)).map(|(key, value)| (*key, *value)).collect();
+        json!({ "name": name, "type": kind, "options": more, "content": list("content"), "nodes": list("nodes"), "files": files,
+                "shared": options.get("shared") == Some(&"1") || matches!(kind, "nfs" | "cifs" | "rbd" | "cephfs") })
+    };
+    sections.map(storage).collect()
 }
 
 /// What a file of users says, as a world says it.
@@ -153,27 +189,19 @@ fn world(setup: &Value, asking: &BTreeSet<&str>) -> Cluster {
             Some((sid.replace(": ", ":"), options.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()))
         })
         .collect();
-    let mut local = vec!["iso", "vztmpl", "backup", "images", "rootdir", "snippets", "import"];
-    if setup.get("storage").is_some() {
-        local.truncate(2);
-    }
-    let both = ["images", "rootdir"];
+    let storages = match setup["storage"].as_str() {
+        Some(text) => storages_of(text),
+        None => storages_of(STORAGES),
+    };
     let spec: ClusterSpec = serde_json::from_value(json!({
         "name": "vectors", "version": "9.2.3", "epoch": 1_750_000_000u64, "pools": who.pools, "ha": ha,
         // Nothing but the handlers of requests ran there.
         "broadcasts": false, "ha_manager": false,
         "datacenter": options.collect::<BTreeMap<_, _>>(),
         "nodes": [{ "name": "pve1", "bridges": ["vmbr0", "vmbr1"] }, { "name": "pve2" }],
-        "storages": [
-            { "name": "local", "type": "dir", "content": local,
-              "files": { "iso/debian.iso": 4096, "vztmpl/debian-12.tar.zst": 4096, "snippets/hook.sh": 10 } },
-            { "name": "local-lvm", "type": "lvmthin", "content": both },
-            { "name": "local-zfs", "type": "zfspool", "content": both },
-            { "name": "thick", "type": "lvm", "content": both },
-            { "name": "shared-dir", "type": "dir", "content": both, "shared": true },
-        ],
-        "guests": guests, "volumes": volumes.collect::<Vec<_>>(), "users": who.users.values().collect::<Vec<_>>(),
-        "groups": who.groups, "roles": who.roles, "acl": who.acl, "tokens": who.tokens,
+        "storages": storages, "guests": guests, "volumes": volumes.collect::<Vec<_>>(),
+        "users": who.users.values().collect::<Vec<_>>(), "groups": who.groups, "roles": who.roles, "acl": who.acl,
+        "tokens": who.tokens,
     }))
     .unwrap();
     Cluster::new(spec, 1)
@@ -187,16 +215,6 @@ struct Replay {
     /// Files and volumes as they should be.
     files: Map<String, Value>,
     volumes: Map<String, Value>,
-}
-
-/// A parameter's values as a form would carry them.
-fn values(value: &Value) -> Vec<String> {
-    match value {
-        Value::String(text) => vec![text.clone()],
-        Value::Bool(truth) => vec![u8::from(*truth).to_string()],
-        Value::Array(list) => list.iter().flat_map(values).collect(),
-        other => vec![other.to_string()],
-    }
 }
 
 impl Replay {
@@ -272,8 +290,10 @@ impl Replay {
             compare(path, wanted.to_string(), json!(self.cluster.cluster_file(path).unwrap_or_default()).to_string());
         }
         for (path, wanted) in &self.files {
+            // Only guests have files that can be read from outside.
             let vmid = path.rsplit('/').next().and_then(|name| name.strip_suffix(".conf")?.parse().ok());
-            let file = self.cluster.guest_file(Vmid::new(vmid.unwrap()).unwrap());
+            let Some(vmid) = vmid.and_then(Vmid::new) else { continue };
+            let file = self.cluster.guest_file(vmid);
             let got = file.filter(|(_, node, _)| path.split('/').nth(1) == Some(*node)).map(|(_, _, text)| text);
             let wanted = wanted.as_str().map(without_chance);
             compare(path, format!("{wanted:?}"), format!("{:?}", got.as_deref().map(without_chance)));
@@ -289,40 +309,83 @@ impl Replay {
     }
 }
 
-#[test]
-fn scenarios_agree() {
-    let lines = KNOWN.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let known: BTreeSet<&str> = lines.map(|line| line.split_once("  — ").map_or(line, |(name, _)| name)).collect();
-    let (mut agreed, mut total) = (0, 0);
-    let (mut unlisted, mut healed, mut met) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for line in SCENARIOS.lines() {
-        let scenario: Value = serde_json::from_str(line).unwrap();
+/// Replays scenarios; their steps by name, each with what differs.
+fn replay_all(scenarios: &[Value]) -> Vec<(String, Vec<String>)> {
+    let mut steps = Vec::new();
+    for scenario in scenarios {
         let object = |name: &str| scenario["setup"][name].as_object().cloned().unwrap_or_default();
-        let steps = scenario["steps"].as_array().unwrap();
-        let cluster = world(&scenario["setup"], &steps.iter().filter_map(|step| step["user"].as_str()).collect());
+        let list: Vec<&Value> = scenario["steps"].as_array().into_iter().flatten().collect();
+        let cluster = world(&scenario["setup"], &list.iter().filter_map(|step| step["user"].as_str()).collect());
         let mut replay =
             Replay { cluster, now: 0, tickets: BTreeMap::new(), files: object("files"), volumes: object("volumes") };
-        for (index, step) in steps.iter().enumerate() {
-            let name = format!("{} {}", scenario["name"].as_str().unwrap(), index + 1);
-            let differences = replay.step(step);
-            let listed = known.contains(name.as_str());
-            total += 1;
-            if differences.is_empty() {
-                agreed += 1;
-                if listed {
-                    healed.push(name.clone());
-                }
-            } else if !listed {
-                let call = format!("{} {} {}", step["method"], step["path"], step["params"]);
-                unlisted.push(format!("{name}  — {call}\n  {}", differences.join("\n  ")));
+        for (index, step) in list.into_iter().enumerate() {
+            let name = format!("{} {}", scenario["name"].as_str().unwrap_or("?"), index + 1);
+            let mut differences = replay.step(step);
+            if let Some(first) = differences.first_mut() {
+                *first = format!("{} {} {}\n  {first}", step["method"], step["path"], step["params"]);
             }
-            met.insert(name);
+            steps.push((name, differences));
         }
     }
-    println!("scenarios: agree {agreed} of {total} steps");
-    for name in known.iter().filter(|name| !met.contains(**name)) {
-        unlisted.push(format!("{name}: on the list, and not recorded"));
+    steps
+}
+
+#[test]
+fn scenarios_agree() {
+    let named = foreign::named_by("PVEFLEET_SCENARIOS");
+    let scenarios = match &named {
+        Some(text) => foreign::scenarios(text),
+        None => SCENARIOS.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+    };
+    let steps = replay_all(&scenarios);
+    let differing: BTreeMap<&str, String> = steps
+        .iter()
+        .filter(|(_, differences)| !differences.is_empty())
+        .map(|(name, differences)| (name.as_str(), differences.join("\n  ")))
+        .collect();
+    let total = steps.len();
+    let agreed = steps.iter().filter(|(_, differences)| differences.is_empty()).count();
+    if named.is_some() {
+        for (name, text) in &differing {
+            println!("{name}  — {text}");
+        }
+        println!("scenarios: agree {agreed} of {total} steps");
+        assert!(total > 0, "the file holds no scenario");
+        return;
     }
+    println!("scenarios: agree {agreed} of {total} steps");
+    let lines = KNOWN.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let known: BTreeSet<&str> = lines.map(|line| line.split_once("  — ").map_or(line, |(name, _)| name)).collect();
+    let unlisted: Vec<String> = differing
+        .iter()
+        .filter(|(name, _)| !known.contains(*name))
+        .map(|(name, text)| format!("{name}  — {text}"))
+        .collect();
     assert!(unlisted.is_empty(), "{} steps differ:\n{}", unlisted.len(), unlisted.join("\n"));
-    assert!(healed.is_empty(), "these agree now and must leave the list: {healed:#?}");
+    let healed: Vec<&&str> = known.iter().filter(|name| !differing.contains_key(**name)).collect();
+    assert!(healed.is_empty(), "these agree now, or are not recorded, and must leave the list: {healed:#?}");
+}
+
+/// The recorder's form of the checked-in scenarios gives the same steps with the same answers.
+#[test]
+fn scenarios_in_their_recorders_form_are_read() {
+    let text = json!({ "meta": {}, "scenarios": [{
+        "name": "create-and-remove", "setup": { "files": {}, "running": [], "volumes": {} },
+        "steps": [
+            { "request": { "method": "POST", "path": "/nodes/pve1/qemu", "params": { "vmid": 100, "scsi0": "thick:1", "boot": "order=scsi0" } },
+              "response": { "status": 200, "reason": "OK", "body": { "data": "UPID:pve1:000003EA:00001234:684EE180:qmcreate:100:root@pam:" } },
+              "tasks": [{ "exitstatus": "OK" }],
+              "files_after": { "nodes/pve1/qemu-server/100.conf": "boot: order=scsi0\nmeta: creation-qemu=10.1.2,ctime=1750000000\nscsi0: thick:vm-100-disk-0,size=1G\nsmbios1: uuid=00000000-0000-4000-8000-000000000001\nvmgenid: 00000000-0000-4000-8000-000000000002\n" },
+              "volumes_after": { "thick:vm-100-disk-0": 1073741824 } },
+            { "request": { "method": "DELETE", "path": "/nodes/pve1/qemu/100", "params": {} },
+              "response": { "status": 200, "reason": "OK", "body": { "data": "UPID:pve1:000003EA:00001234:684EE180:qmdestroy:100:root@pam:" } },
+              "tasks": [{ "exitstatus": "OK" }], "files_after": {}, "volumes_after": {} },
+        ],
+    }] });
+    let steps = replay_all(&foreign::scenarios(&text.to_string()));
+    assert_eq!(steps, [("create-and-remove 1".to_owned(), Vec::new()), ("create-and-remove 2".to_owned(), Vec::new())]);
+    let mut changed = text.clone();
+    changed["scenarios"][0]["steps"][1]["files_after"] = text["scenarios"][0]["steps"][0]["files_after"].clone();
+    let differing = replay_all(&foreign::scenarios(&changed.to_string()));
+    assert!(!differing[1].1.is_empty(), "a file that should still be there is missed");
 }
