@@ -37,23 +37,12 @@ pub fn variables(env_files: &[PathBuf]) -> Result<Variables> {
 
 /// The cluster settings, or everything that is wrong with them.
 pub fn registry(variables: &Variables) -> Result<Registry, Vec<Diagnostic>> {
-    clusters::load(variables, &token_secret).and_then(without_login)
+    clusters::load(variables, &token_secret)
 }
 
 /// The cluster settings without fetching secrets from files or commands, for commands that connect to nothing.
 pub fn registry_offline(variables: &Variables) -> Result<Registry, Vec<Diagnostic>> {
-    clusters::load(variables, &|_| Ok("not fetched".to_owned())).and_then(without_login)
-}
-
-/// A setting that would be ignored is refused.
-fn without_login(registry: Registry) -> Result<Registry, Vec<Diagnostic>> {
-    let problem = |name: &str| {
-        let words = format!("cluster {name} has USERNAME and PASSWORD; this version logs in with an API token alone");
-        Diagnostic::error("unsupported", words).hint("remove the two; options that only root@pam may set stay blocked")
-    };
-    let with_login = registry.clusters.iter().filter(|cluster| cluster.credentials.login.is_some());
-    let problems: Vec<Diagnostic> = with_login.map(|cluster| problem(&cluster.name)).collect();
-    if problems.is_empty() { Ok(registry) } else { Err(problems) }
+    clusters::load(variables, &|_| Ok("not fetched".to_owned()))
 }
 
 fn token_secret(source: &TokenSource) -> Result<String, String> {

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::environment;
 use super::failure::Failure;
 use super::terminal::Terminal;
-use crate::clusters::{Access, ClusterSettings, Credentials, Registry, Tls, Variables};
+use crate::clusters::{Access, Registry, Variables};
 use crate::desired::{self, Desired};
 use crate::diagnostics::Diagnostic;
 use crate::manifest::{self, Fleet};
@@ -92,27 +91,13 @@ fn stand_in(fleet: &Fleet) -> Registry {
     if names.is_empty() {
         names.insert("default".to_owned());
     }
-    let cluster = |name: String| ClusterSettings {
-        name,
-        endpoints: Vec::new(),
-        credentials: Credentials::default(),
-        tls: Tls::System,
-        default_node: None,
+    let mut registry = Registry::of_names(names);
+    for cluster in &mut registry.clusters {
         // A disk that names no storage may have one by settings that are not here.
-        default_storage: Some("default".to_owned()),
-        default_bridge: None,
-        region: None,
-        tier: None,
-        access: Access::Read,
-    };
-    Registry {
-        clusters: names.into_iter().map(cluster).collect(),
-        patterns: Vec::new(),
-        ranges: Vec::new(),
-        validation: true,
-        cache_ttl: Duration::ZERO,
-        multi: true,
+        cluster.default_storage = Some("default".to_owned());
+        cluster.access = Access::Read;
     }
+    registry
 }
 
 impl Inputs {

@@ -243,9 +243,9 @@ async fn other_certificates_are_refused_with_what_to_do() {
 async fn a_pin_takes_its_certificate_and_no_other() {
     let pki = Pki::self_signed();
     let server = Server::start(Some(pki.config()), fine()).await;
-    assert!(get(&[https(&server)], Tls::Fingerprint(pki.pin()), None).await.is_ok());
+    assert!(get(&[https(&server)], Tls::Fingerprint(vec![pki.pin()]), None).await.is_ok());
     assert!(get(&[https(&server)], Tls::Unverified, None).await.is_ok());
-    let reason = refused(get(&[https(&server)], Tls::Fingerprint([0; 32]), None).await);
+    let reason = refused(get(&[https(&server)], Tls::Fingerprint(vec![[0; 32]]), None).await);
     assert!(reason.contains(&tls::print_fingerprint(&pki.pin())), "{reason}");
     assert!(reason.contains("clusters trust"), "{reason}");
     assert_eq!(server.requests().len(), 2);
@@ -267,7 +267,7 @@ async fn a_pinned_certificate_without_its_key_is_refused() {
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
     let server = Server::start(Some(config), fine()).await;
-    let reason = refused(get(&[https(&server)], Tls::Fingerprint(pki.pin()), None).await);
+    let reason = refused(get(&[https(&server)], Tls::Fingerprint(vec![pki.pin()]), None).await);
     assert!(reason.contains("signature"), "{reason}");
     assert!(server.requests().is_empty());
 }
@@ -348,17 +348,17 @@ async fn the_next_endpoint_is_asked_only_where_nothing_was_sent() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dead = format!("https://{}", closed.local_addr().unwrap());
     drop(closed);
-    let transport = transport(&[dead, https(&good)], Tls::Fingerprint(pki.pin()), None);
+    let transport = transport(&[dead, https(&good)], Tls::Fingerprint(vec![pki.pin()]), None);
     transport.send(&Request::get("/version")).await.unwrap();
     assert!(transport.endpoints[0].rests() && !transport.endpoints[1].rests());
     transport.send(&Request::get("/version")).await.unwrap();
     assert_eq!(good.requests().len(), 2);
 
     let other = Server::start(Some(Pki::self_signed().config()), fine()).await;
-    let answer = get(&[https(&other), https(&good)], Tls::Fingerprint(pki.pin()), None).await;
+    let answer = get(&[https(&other), https(&good)], Tls::Fingerprint(vec![pki.pin()]), None).await;
     refused(answer);
     let broken = Server::start(Some(pki.config()), Does::Breaks).await;
-    let answer = get(&[https(&broken), https(&good)], Tls::Fingerprint(pki.pin()), None).await;
+    let answer = get(&[https(&broken), https(&good)], Tls::Fingerprint(vec![pki.pin()]), None).await;
     assert!(matches!(answer, Err(SendError::MaybeApplied(_))));
     assert_eq!(good.requests().len(), 2);
 }

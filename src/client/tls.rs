@@ -32,8 +32,9 @@ pub fn client_config(tls: &Tls, ca_pem: Option<&str>) -> Result<ClientConfig, Se
     Ok(match tls {
         Tls::System => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
         Tls::CaFile(path) => builder.with_root_certificates(pem_roots(path, ca_pem)?).with_no_client_auth(),
-        Tls::Fingerprint(pin) => {
-            builder.dangerous().with_custom_certificate_verifier(own(Check::Fingerprint(*pin))).with_no_client_auth()
+        Tls::Fingerprint(pins) => {
+            let check = Check::Fingerprint(pins.clone());
+            builder.dangerous().with_custom_certificate_verifier(own(check)).with_no_client_auth()
         }
         Tls::Unverified => {
             builder.dangerous().with_custom_certificate_verifier(own(Check::Nothing)).with_no_client_auth()
@@ -120,7 +121,7 @@ impl std::error::Error for PinMismatch {}
 
 #[derive(Debug)]
 enum Check {
-    Fingerprint([u8; 32]),
+    Fingerprint(Vec<[u8; 32]>),
     Nothing,
 }
 
@@ -141,9 +142,9 @@ impl ServerCertVerifier for OwnVerifier {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if let Check::Fingerprint(pin) = &self.check {
+        if let Check::Fingerprint(pins) = &self.check {
             let shown = fingerprint(end_entity);
-            if shown != *pin {
+            if !pins.contains(&shown) {
                 let mismatch = OtherError(Arc::new(PinMismatch { shown }));
                 return Err(Error::InvalidCertificate(CertificateError::Other(mismatch)));
             }

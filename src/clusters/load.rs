@@ -40,6 +40,9 @@ const SUFFIXES: [&str; 16] = [
     "ACCESS",
 ];
 
+/// One of these without a cluster's name means that there is a single cluster.
+const SINGLE: [&str; 5] = ["API_URL", "TOKEN_ID", "TOKEN_SECRET", "USERNAME", "PASSWORD"];
+
 const CLUSTERS: &str = "PROXMOX_CLUSTERS";
 const PATTERNS: &str = "PROXMOX_CLUSTER_PATTERNS";
 const RANGES: &str = "PROXMOX_CLUSTER_VMID_RANGES";
@@ -86,7 +89,7 @@ impl<'a> Loader<'a> {
             self.check_folding(&names, declared.as_ref());
             self.check_spelling(&names);
             names.iter().map(|name| self.cluster(name, true)).collect()
-        } else if self.find("PROXMOX_API_URL").is_some() {
+        } else if SINGLE.iter().any(|suffix| self.find(&format!("PROXMOX_{suffix}")).is_some()) {
             vec![self.cluster("default", false)]
         } else {
             self.problems.push(Diagnostic::error("no-cluster", "no cluster is configured").hint(
@@ -350,8 +353,9 @@ impl<'a> Loader<'a> {
             self.report("settings-conflict", fingerprint, format!("{} is set too; keep one of the two", ca.name));
         }
         if let Some(found) = fingerprint {
-            return match syntax::fingerprint(found.text) {
-                Some(bytes) => Tls::Fingerprint(bytes),
+            let read: Option<Vec<_>> = items(found.text).map(syntax::fingerprint).collect();
+            return match read.filter(|pins| !pins.is_empty()) {
+                Some(pins) => Tls::Fingerprint(pins),
                 None => {
                     let message = "is not a SHA-256 fingerprint: 32 pairs of hexadecimal digits, joined by colons";
                     self.report("fingerprint", &found, message.to_owned());
@@ -397,7 +401,7 @@ impl<'a> Loader<'a> {
     }
 
     fn cache_ttl(&mut self) -> Duration {
-        let default = Duration::from_secs(3600);
+        let default = Registry::CACHE_TTL;
         let Some(found) = self.find(CACHE_TTL) else { return default };
         let digits = found.text.bytes().all(|b| b.is_ascii_digit());
         match found.text.parse::<u32>() {
@@ -487,179 +491,5 @@ fn items(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// Loads a `.env` text in which a cluster without `API_URL` or `TOKEN_ID` gets some.
-    pub(crate) fn registry(text: &str) -> Result<Registry, Vec<Diagnostic>> {
-        let names = text.lines().find_map(|line| line.strip_prefix("PROXMOX_CLUSTERS=")).unwrap_or_default();
-        let mut text = text.to_owned();
-        let prefixes: Vec<String> = match names.trim() {
-            "" => vec!["PROXMOX".to_owned()],
-            names => items(names).map(|name| format!("PROXMOX_CLUSTER_{name}")).collect(),
-        };
-        for prefix in prefixes {
-            for line in ["API_URL=https://pve.example.net:8006", "TOKEN_ID=fleet@pve!test", "TOKEN_SECRET=s3cret"] {
-                let name = line.split('=').next().unwrap();
-                if !text.contains(&format!("{prefix}_{name}=")) {
-                    text.push_str(&format!("{prefix}_{line}\n"));
-                }
-            }
-        }
-        raw(&text)
-    }
-
-    fn raw(text: &str) -> Result<Registry, Vec<Diagnostic>> {
-        let variables = Variables::merge([], &[(".env".to_owned(), text.to_owned())]);
-        load(&variables, &|source| match source {
-            SecretSource::File(name) if name == "good" => Ok("from-file\n".to_owned()),
-            SecretSource::Command(line) => Ok(format!("from {line}")),
-            SecretSource::File(_) => Err("cannot be read: no such file".to_owned()),
-        })
-    }
-
-    fn messages(text: &str) -> Vec<String> {
-        raw(text).map(|_| Vec::new()).unwrap_or_else(|problems| {
-            problems
-                .into_iter()
-                .map(|problem| match &problem.place {
-                    Some(place) => format!("{place}: {}", problem.message),
-                    None => problem.message,
-                })
-                .collect()
-        })
-    }
-
-    const TWO: &str = "PROXMOX_CLUSTERS=a,b-c\n\
-        PROXMOX_CLUSTER_a_API_URL=https://a:8006,https://a2:8006/\n\
-        PROXMOX_CLUSTER_a_TOKEN_ID=fleet@pve!aa\n\
-        PROXMOX_CLUSTER_a_TOKEN_SECRET=x$y\n\
-        PROXMOX_CLUSTER_b-c_API_URL=https://b:8006\n\
-        PROXMOX_CLUSTER_B_C_TOKEN_ID=fleet@pve!bc\n\
-        PROXMOX_CLUSTER_B_C_TOKEN_SECRET=secret\n";
-
-    #[test]
-    fn several_clusters() {
-        let registry = raw(TWO).unwrap();
-        assert!(registry.multi && registry.validation);
-        assert_eq!(registry.default_cluster(), "a");
-        assert_eq!(registry.clusters[0].endpoints, ["https://a:8006", "https://a2:8006"]);
-        assert_eq!(registry.clusters[0].credentials.token.as_ref().unwrap().secret.expose(), "x$y");
-        assert_eq!(registry.clusters[1].credentials.token.as_ref().unwrap().id, "fleet@pve!bc");
-        assert_eq!(registry.cache_ttl, Duration::from_secs(3600));
-        assert!(!format!("{registry:?}").contains("x$y"));
-    }
-
-    #[test]
-    fn one_cluster() {
-        let registry = raw("PROXMOX_CLUSTERS=  \nPROXMOX_API_URL=https://pve:8006\nPROXMOX_USERNAME=root@pam\n\
-             PROXMOX_PASSWORD=\" pass word\"\nPROXMOX_VERIFY=No\nPROXMOX_DEFAULT_STORAGE=tank\n")
-        .unwrap();
-        let cluster = &registry.clusters[0];
-        assert!(!registry.multi);
-        assert_eq!(cluster.name, "default");
-        assert!(matches!(cluster.tls, Tls::Unverified));
-        assert_eq!(cluster.credentials.login.as_ref().unwrap().password.expose(), " pass word");
-        assert_eq!(cluster.default_storage.as_deref(), Some("tank"));
-    }
-
-    #[test]
-    fn secrets_from_elsewhere() {
-        let secret = |line: &str| {
-            let text = TWO.replace("PROXMOX_CLUSTER_a_TOKEN_SECRET=x$y", line);
-            raw(&text)
-                .map(|registry| registry.clusters[0].credentials.token.as_ref().unwrap().secret.expose().to_owned())
-        };
-        assert_eq!(secret("PROXMOX_CLUSTER_a_TOKEN_SECRET_FILE=good").unwrap(), "from-file");
-        assert_eq!(secret("PROXMOX_CLUSTER_a_TOKEN_SECRET_COMMAND='pass show a'").unwrap(), "from pass show a");
-        let problems = secret("PROXMOX_CLUSTER_a_TOKEN_SECRET_FILE=bad").unwrap_err();
-        assert_eq!(problems.len(), 1);
-        assert!(problems[0].message.ends_with("_FILE: cannot be read: no such file"), "{}", problems[0].message);
-    }
-
-    #[test]
-    fn every_problem_is_reported_at_its_line() {
-        let text = "PROXMOX_CLUSTERS=a,a,b-c,b.c,-x,d\n\
-            PROXMOX_CLUSTER_PATTERNS=p-:a,p-:a,:a,q-:,r-,s-:nowhere,re:(:a\n\
-            PROXMOX_CLUSTER_VMID_RANGES=100-199:a,150-160:d,5-6:a,300-200:a,x:a\n\
-            PROXMOX_CLUSTER_VALIDATION=maybe\n\
-            PROXMOX_CLUSTER_CACHE_TTL=-1\n\
-            PROXMOX_CLUSTER_a_API_URL=pve\n\
-            PROXMOX_CLUSTER_a_TOKEN_ID=root@pam!x=SECRET1\n\
-            PROXMOX_CLUSTER_a_TOKEN_SECRET=SECRET2\n\
-            PROXMOX_CLUSTER_a_TOKEN_SECRET_FILE=good\n\
-            PROXMOX_CLUSTER_a_VERIFY=flase\n\
-            PROXMOX_CLUSTER_a_ACESS=read\n\
-            PROXMOX_CLUSTER_a_ACCESS=write\n\
-            PROXMOX_CLUSTER_a_FINGERPRINT=12\n\
-            PROXMOX_CLUSTER_b-c_API_URL=https://one:8006\n\
-            PROXMOX_CLUSTER_B_C_API_URL=https://two:8006\n\
-            PROXMOX_CLUSTER_b-c_USERNAME=root\n\
-            PROXMOX_CLUSTER_d_API_URL=http://pve:8006\n\
-            PROXMOX_CLUSTER_d_PASSWORD=SECRET3\n\
-            PROXMOX_CLUSTER_old_API_URL=https://not-listed:8006\n\
-            TWO WORDS=SECRET4\n";
-        let found = messages(text);
-        let expected = [
-            ".env:20: this line cannot be read",
-            ".env:1: PROXMOX_CLUSTERS: `a` is named twice",
-            ".env:1: PROXMOX_CLUSTERS: `-x` is no cluster name; letters, digits, `.`, `_` and `-` are allowed, not `-` first",
-            ".env:1: PROXMOX_CLUSTERS: `b-c` and `b.c` share the variables PROXMOX_CLUSTER_B_C_…",
-            ".env:11: PROXMOX_CLUSTER_a_ACESS: there is no setting `ACESS`",
-        ];
-        for line in expected {
-            assert!(found.iter().any(|message| message == line), "{line}\n{found:#?}");
-        }
-        for part in [
-            "`p-` stands twice",
-            "`:a` has nothing before",
-            "`q-:` names no cluster",
-            "`r-` has no `:`",
-            "`nowhere`, which is not configured",
-            "`(` is no regular expression",
-            "`150-160:d` overlaps with 100-199:a",
-            "`5` is no guest id",
-            "`300-200` ends before it begins",
-            "`x` is no range",
-            "VALIDATION: `maybe` is not a boolean",
-            "`-1` is not a number of seconds",
-            "`pve` is no URL",
-            "TOKEN_ID: is not of the form user@realm!name",
-            "TOKEN_SECRET is set too",
-            "`flase` is not a boolean",
-            "`write` is neither `read` nor `apply`",
-            "is not a SHA-256 fingerprint",
-            "b-c_API_URL and PROXMOX_CLUSTER_B_C_API_URL are both set, and differ",
-            "`root` is not of the form user@realm",
-            "b-c_PASSWORD is not set",
-            "would send credentials in clear",
-            "d_USERNAME is not set",
-        ] {
-            assert!(found.iter().any(|message| message.contains(part)), "{part}\n{found:#?}");
-        }
-        assert!(!found.concat().contains("SECRET1") && !found.concat().contains("SECRET3"));
-        assert!(!format!("{:?}", raw(text).unwrap_err()).contains("SECRET4"));
-    }
-
-    #[test]
-    fn nothing_configured() {
-        assert_eq!(messages(""), ["no cluster is configured"]);
-        assert_eq!(messages("PROXMOX_CLUSTERS=,\n"), [".env:1: PROXMOX_CLUSTERS: no cluster is named"]);
-    }
-
-    #[test]
-    fn the_example_file_loads_and_routes() {
-        let registry = raw(include_str!("../../.env.example.multi")).unwrap();
-        let names: Vec<&str> = registry.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
-        assert_eq!(names, ["production", "staging", "disaster-recovery"]);
-        for (name, cluster) in [
-            ("prod-web-01", "production"),
-            ("stg-ci-01", "staging"),
-            ("dr-vault-01", "disaster-recovery"),
-            ("disaster-recovery-standby-01", "disaster-recovery"),
-        ] {
-            assert_eq!(registry.select(None, Some(name), None).unwrap().cluster, cluster);
-        }
-        assert_eq!(registry.get("disaster-recovery").unwrap().access, Access::Apply);
-    }
-}
+#[path = "load_tests.rs"]
+pub(crate) mod tests;

@@ -111,8 +111,8 @@ pub enum Tls {
     System,
     /// Against the certificates of this PEM file, read by whoever connects.
     CaFile(String),
-    /// By the SHA-256 of the server's own certificate, 32 bytes.
-    Fingerprint([u8; 32]),
+    /// By the SHA-256 of the server's own certificate; several where each endpoint shows its own.
+    Fingerprint(Vec<[u8; 32]>),
     /// Not at all (`VERIFY=false`).
     Unverified,
 }
@@ -128,7 +128,54 @@ pub enum Access {
     Apply,
 }
 
+impl ClusterSettings {
+    /// A name and nothing else: it cannot be connected to.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            endpoints: Vec::new(),
+            credentials: Credentials::default(),
+            tls: Tls::System,
+            default_node: None,
+            default_storage: None,
+            default_bridge: None,
+            region: None,
+            tier: None,
+            access: Access::default(),
+        }
+    }
+}
+
+impl Credentials {
+    /// True where `root@pam` itself can log in, which some options need.
+    pub fn as_root(&self) -> bool {
+        self.login.as_ref().is_some_and(TicketLogin::is_root)
+    }
+}
+
+impl TicketLogin {
+    /// True for the one user whom no privilege binds.
+    pub fn is_root(&self) -> bool {
+        self.username == "root@pam"
+    }
+}
+
 impl Registry {
+    /// Clusters by name alone, without rules: the longest name that begins a guest's name routes it.
+    pub fn of_names(names: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            clusters: names.into_iter().map(ClusterSettings::named).collect(),
+            patterns: Vec::new(),
+            ranges: Vec::new(),
+            validation: true,
+            cache_ttl: Self::CACHE_TTL,
+            multi: true,
+        }
+    }
+
+    /// How long a client is reused where nothing else is set.
+    pub const CACHE_TTL: Duration = Duration::from_secs(3600);
+
     /// The settings of a cluster by name.
     pub fn get(&self, name: &str) -> Option<&ClusterSettings> {
         self.clusters.iter().find(|cluster| cluster.name == name)

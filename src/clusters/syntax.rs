@@ -26,7 +26,12 @@ fn is_identifier(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
 }
 
+/// The port that Proxmox listens on.
+const PORT: u16 = 8006;
+
 /// An API address in its canonical form: `https://host:8006`, without a trailing slash or `/api2/json`.
+///
+/// An address without a port means Proxmox's own, also where a path follows; a proxy on 443 needs `:443` written.
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let lower = text.to_ascii_lowercase();
     let (scheme, rest) = if lower.starts_with("https://") {
@@ -64,7 +69,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
         return Err(format!("`{text}` names no host; write https://host:8006"));
     }
     let port = match port {
-        Some("") => String::new(),
+        Some("") => format!(":{PORT}"),
         Some(port) => match port.parse::<u16>() {
             Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => format!(":{number}"),
             _ => return Err(format!("`{text}`: `{port}` is no port")),
@@ -137,9 +142,11 @@ mod tests {
     fn endpoints_are_canonical() {
         for (text, expected) in [
             ("https://PVE.example.net:8006/", "https://pve.example.net:8006"),
-            ("https://pve.example.net", "https://pve.example.net"),
+            ("https://pve.example.net", "https://pve.example.net:8006"),
             ("HTTPS://pve:8006/api2/json", "https://pve:8006"),
-            ("https://proxy/pve/", "https://proxy/pve"),
+            ("https://proxy/pve/", "https://proxy:8006/pve"),
+            ("https://proxy:443/pve", "https://proxy:443/pve"),
+            ("https://[::1]", "https://[::1]:8006"),
             ("https://[2001:DB8::1]:8006", "https://[2001:db8::1]:8006"),
             ("http://127.0.0.1:8006", "http://127.0.0.1:8006"),
             ("http://localhost:1", "http://localhost:1"),

@@ -202,7 +202,10 @@ impl Entry<'_> {
 fn literal(value: &str) -> String {
     let mut text = String::with_capacity(value.len() + 8);
     let mut quote = None;
-    let mut characters = value.trim_start().chars();
+    let value = value.trim_start();
+    // Blanks within a value that has no quotes belong to it, as other readers of such files have it.
+    let keeps_blanks = !value.contains(['"', '\'']);
+    let mut characters = value.chars();
     while let Some(c) = characters.next() {
         match (quote, c) {
             (Some('\''), '\'') => {
@@ -218,6 +221,13 @@ fn literal(value: &str) -> String {
                 None => text.extend([c, c]),
             },
             (_, '$') => text.push_str("\\$"),
+            (None, ' ' | '\t') if keeps_blanks => {
+                let rest = characters.as_str().trim_start_matches([' ', '\t', '\r', '\n']);
+                match rest.is_empty() || rest.starts_with('#') {
+                    true => text.push(c),
+                    false => text.extend(['"', c, '"']),
+                }
+            }
             (None, '\'') => {
                 quote = Some('\'');
                 text.push('"');
@@ -256,6 +266,10 @@ mod tests {
             ("A='pa$x\\'", "pa$x\\"),
             ("A='say \"x\"'", "say \"x\""),
             ("A=plain # comment", "plain"),
+            ("A=two words # no comment", "two words"),
+            ("A=a:b , c:d  ,", "a:b , c:d  ,"),
+            ("A=tab\tbed", "tab\tbed"),
+            ("A='x' y", ""),
             ("A=pla#in", "pla#in"),
             ("A=", ""),
             ("A= # nothing", ""),
@@ -298,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_bad_line_costs_only_itself_and_shows_no_value() {
-        let variables = read("A=1\nPASSWORD = two words\nB=2\n=x\nD='never closed\nE=5\nF=6\nno assignment");
+        let variables = read("A=1\nPASSWORD = 'two' words\nB=2\n=x\nD='never closed\nE=5\nF=6\nno assignment");
         for (name, expected) in [("A", "1"), ("B", "2"), ("E", "5"), ("F", "6")] {
             assert_eq!(value(&variables, name), expected);
         }

@@ -53,6 +53,8 @@ pub struct DesiredCluster {
     pub default_bridge: Option<String>,
     /// What this tool may do there.
     pub access: Access,
+    /// It can log in as `root@pam` with a password, so options that are for root alone can be set.
+    pub as_root: bool,
     /// Sorted by kind, then name.
     pub guests: Vec<DesiredGuest>,
 }

@@ -106,6 +106,7 @@ impl<'a> Resolver<'a> {
                 default_storage: settings.and_then(|settings| settings.default_storage.clone()),
                 default_bridge: settings.and_then(|settings| settings.default_bridge.clone()),
                 access: settings.map(|settings| settings.access).unwrap_or_default(),
+                as_root: settings.is_some_and(|settings| settings.credentials.as_root()),
                 guests: Vec::new(),
             }
         })

@@ -148,7 +148,9 @@ fn from_nothing(
             continue;
         };
         let mut field = listed_field(name, &text, option);
-        field.blocked = options::root_only(guest, None, name, &text);
+        if !cluster.desired.as_root {
+            field.blocked = options::root_only(guest, None, name, &text);
+        }
         match versions::fit(guest.kind, name, &text, &cluster.live.version) {
             Fit::Refused(reason) => field.blocked = Some(reason),
             Fit::Written(former) if value == Template::text(&text) => value = Template::text(former),
@@ -466,6 +468,7 @@ fn from_guest(
         running: false,
         foretold: true,
         accepted_detach: &none,
+        as_root: cluster.desired.as_root,
         version: &cluster.live.version,
         address: change.address.to_string(),
     };

@@ -27,6 +27,8 @@ pub struct Seen<'a> {
     pub foretold: bool,
     /// Drives whose detaching was accepted.
     pub accepted_detach: &'a BTreeSet<String>,
+    /// `root@pam` itself can log in, so nothing is kept from it.
+    pub as_root: bool,
     /// The cluster's version of Proxmox VE.
     pub version: &'a str,
     /// How an acceptance for a device of this guest is written, up to the device: `production/prod-web-01`.
@@ -273,6 +275,7 @@ impl Comparison<'_> {
         }
         let refused = match fit {
             versions::Fit::Refused(reason) => Some(reason),
+            _ if self.seen.as_root => None,
             _ => root_only(self.guest, Some(self.seen.config), name, expect),
         };
         if let Some(reason) = refused {
@@ -376,7 +379,8 @@ impl Comparison<'_> {
 
     /// Why no token may remove this: in a VM, what only root sets only root removes.
     pub(super) fn only_root_removes(&self, name: &str, live: &str) -> Option<Reason> {
-        let refused = self.kind() == GuestKind::Qemu && is_root_only(self.kind(), name, live, false);
+        let refused =
+            !self.seen.as_root && self.kind() == GuestKind::Qemu && is_root_only(self.kind(), name, live, false);
         refused.then(|| Reason {
             code: ReasonCode::RootOnly,
             words: format!("Proxmox lets only root@pam, with its password, remove {name}"),
@@ -542,7 +546,8 @@ pub fn root_only(guest: &DesiredGuest, live: Option<&LiveConfig>, name: &str, va
         code: ReasonCode::RootOnly,
         words: format!("Proxmox lets only root@pam, with its password, set {name} to {value}"),
         hint: Some(
-            "leave it out and set it by hand; logging in with a password is not supported by this version".to_owned(),
+            "set USERNAME=root@pam and PASSWORD beside this cluster's token, or leave it out and set it by hand"
+                .to_owned(),
         ),
     })
 }

@@ -246,6 +246,7 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         running,
         foretold: false,
         accepted_detach: &detach,
+        as_root: cluster.desired.as_root,
         version: &cluster.live.version,
         address: change.address.to_string(),
     };
