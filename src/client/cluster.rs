@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use super::backoff::Schedule;
+use super::observe;
 use crate::clusters::Access;
 use crate::pve::http::{ApiError, Request, SendError, Transport, classify};
 
@@ -60,6 +61,8 @@ struct Shared {
     options: ClientOptions,
     /// Counts waits, as the seed of their jitter.
     waits: AtomicU32,
+    /// The server did not know us; credentials may have changed since.
+    unauthorized: AtomicBool,
 }
 
 impl ClusterClient {
@@ -70,7 +73,15 @@ impl ClusterClient {
 
     /// A client with options of one's own.
     pub fn with_options(name: impl Into<String>, transport: Arc<dyn Transport>, options: ClientOptions) -> Self {
-        Self { shared: Arc::new(Shared { name: name.into(), transport, options, waits: AtomicU32::new(0) }) }
+        Self {
+            shared: Arc::new(Shared {
+                name: name.into(),
+                transport,
+                options,
+                waits: AtomicU32::new(0),
+                unauthorized: AtomicBool::new(false),
+            }),
+        }
     }
 
     /// The cluster's name in our settings.
@@ -88,6 +99,19 @@ impl ClusterClient {
         self.options().access == Access::Apply
     }
 
+    /// True once the server refused the credentials: a client with fresh ones is worth making.
+    pub fn is_unauthorized(&self) -> bool {
+        self.shared.unauthorized.load(Ordering::Relaxed)
+    }
+
+    /// Remembers a refusal of the credentials.
+    fn noted(&self, result: Result<Value, ApiError>) -> Result<Value, ApiError> {
+        if let Err(ApiError::Authentication(_)) = &result {
+            self.shared.unauthorized.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
     /// Sends a `GET`, and repeats it where no answer came.
     ///
     /// A node that cannot be reached through the one asked is tried once more: a connection that was closed
@@ -97,6 +121,10 @@ impl ClusterClient {
     ///
     /// The last try's, when the tries or the time are used up; a request that is not a `GET` is refused.
     pub async fn read(&self, request: &Request) -> Result<Value, ApiError> {
+        self.noted(observe::counted(self.read_again(request)).await)
+    }
+
+    async fn read_again(&self, request: &Request) -> Result<Value, ApiError> {
         if request.method.is_write() {
             return Err(ApiError::Permission(format!("{} {} is not a read", request.method, request.path)));
         }
@@ -146,6 +174,10 @@ impl ClusterClient {
         if options.access == Access::Read {
             return Err(ApiError::Permission(format!("the settings allow only reading cluster '{}'", self.name())));
         }
+        self.noted(observe::counted(self.write_where_safe(request)).await)
+    }
+
+    async fn write_where_safe(&self, request: &Request) -> Result<Value, ApiError> {
         let started = Instant::now();
         let mut round = 0;
         loop {
@@ -190,7 +222,7 @@ mod tests {
     use super::*;
     use crate::client::fake::{Answer, Fake, data, maybe_applied, never_sent, refusal};
     use crate::client::{ReadOnlyClient, Reader};
-    use crate::pve::http::Method;
+    use crate::pve::http::{Method, Response};
 
     fn put() -> Request {
         Request::new(Method::Put, "/nodes/pve1/qemu/100/config").with("cores", "2")
@@ -215,6 +247,7 @@ mod tests {
             refusal(595, "Connection refused"),
             refusal(500, "can't lock file '/var/lock/qemu-server/lock-100.conf' - got timeout"),
             refusal(500, ""),
+            Ok(Response { status: 502, reason: "Bad Gateway".to_owned(), body: "<html>".to_owned() }),
             Err(SendError::Refused("pin".to_owned())),
         ];
         for answer in lost {

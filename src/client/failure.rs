@@ -70,7 +70,7 @@ fn tls_text(error: &rustls::Error, host: &str) -> (String, bool) {
 
 fn certificate_text(error: &CertificateError, host: &str) -> String {
     let trust = "set CA_FILE to the CA's certificate (/etc/pve/pve-root-ca.pem on a node), or FINGERPRINT; \
-                 `pvefleet clusters trust` shows and sets it";
+                 `pvefleet clusters trust` shows it";
     if let CertificateError::Other(other) = error {
         if let Some(mismatch) = other.0.downcast_ref::<PinMismatch>() {
             return format!(
@@ -83,7 +83,7 @@ fn certificate_text(error: &CertificateError, host: &str) -> String {
         if other.0.to_string().contains("CaUsedAsEndEntity") {
             return format!(
                 "the certificate of {host} is self-signed and cannot serve as its own CA: set FINGERPRINT instead \
-                 (`pvefleet clusters trust` shows and sets it)"
+                 (`pvefleet clusters trust` shows it)"
             );
         }
     }
@@ -93,7 +93,7 @@ fn certificate_text(error: &CertificateError, host: &str) -> String {
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => format!(
             "the certificate of {host} is made out to another name ({error}): use that name in API_URL, or set \
-             FINGERPRINT (`pvefleet clusters trust` shows and sets it)"
+             FINGERPRINT (`pvefleet clusters trust` shows it)"
         ),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             format!("the certificate of {host} has expired ({error}): renew it with `pvecm updatecerts` on the node")

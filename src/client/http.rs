@@ -1,32 +1,41 @@
 //! The [`Transport`] over HTTPS.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::ext::ReasonPhrase;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
-use tokio::sync::Semaphore;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::backoff::Schedule;
+use super::endpoint::{self, Endpoint};
+use super::observe::{self, Observer};
+use super::session::{Session, Wire};
 use super::{failure, tls};
 use crate::clusters::ClusterSettings;
-use crate::pve::http::{Method, Request, Response, SendError, Sending, Transport};
+use crate::pve::http::{Method, Request, Response, SendError, Sending, Transport, classify};
 
 /// No answer is longer. The largest list of a thousand guests is a third of a MiB.
 const LONGEST_ANSWER: usize = 64 << 20;
 
-/// Limits of one transport.
-#[derive(Debug, Clone)]
+/// Limits of one transport, and who watches it.
+#[derive(Clone)]
 pub struct HttpOptions {
     /// For names, connection and TLS together.
     pub connect_timeout: Duration,
     /// For the whole of a request. Proxmox itself cuts a passed-on request off after 30 s.
     pub timeout: Duration,
-    /// Requests under way at once. A node has three workers; more than eight at once gain nothing.
-    pub concurrency: usize,
-    /// An endpoint that failed is asked last for so long.
-    pub rest: Duration,
+    /// Requests under way at once for one node. It has three workers; more than eight at once gain nothing.
+    pub per_node: usize,
+    /// Requests under way at once in the cluster.
+    pub in_all: usize,
+    /// An endpoint that failed is asked last for so long, longer each time.
+    pub rest: Schedule,
+    /// Is told of each request that was sent.
+    pub observer: Option<Observer>,
 }
 
 impl Default for HttpOptions {
@@ -34,8 +43,10 @@ impl Default for HttpOptions {
         Self {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
-            concurrency: 8,
-            rest: Duration::from_secs(30),
+            per_node: 8,
+            in_all: 64,
+            rest: endpoint::REST,
+            observer: None,
         }
     }
 }
@@ -43,11 +54,9 @@ impl Default for HttpOptions {
 /// The settings do not make a transport. No text of a secret is in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
-    /// Only a user name and a password are set.
-    #[error(
-        "no API token is set, and this version cannot log in with a user name and a password: set TOKEN_ID and TOKEN_SECRET"
-    )]
-    NoToken,
+    /// Neither token nor password.
+    #[error("no credentials are set: TOKEN_ID and TOKEN_SECRET, or USERNAME and PASSWORD")]
+    NoCredentials,
     /// The token cannot be sent in a header.
     #[error("the token holds a character that cannot be sent: look for a line break in TOKEN_SECRET")]
     BadToken,
@@ -61,44 +70,23 @@ pub enum SetupError {
 
 /// Sends to one cluster over HTTPS, to the first of its endpoints that takes the request.
 ///
-/// A request that concerns a node goes to that node's own endpoint first, where an address bears its name.
+/// A request that concerns a node goes to that node's own endpoint first, where it is known. Which node is behind each
+/// of several endpoints is asked once, beside the first requests.
 pub struct HttpTransport {
+    session: Session,
+    wire: Arc<Endpoints>,
+    in_all: Arc<Semaphore>,
+    by_node: Mutex<HashMap<String, Arc<Semaphore>>>,
+    per_node: usize,
+}
+
+/// The wire itself: a connection pool and the addresses.
+struct Endpoints {
+    cluster: String,
     client: reqwest::Client,
-    endpoints: Vec<Endpoint>,
-    permits: Semaphore,
-    rest: Duration,
-}
-
-/// One address of the cluster.
-struct Endpoint {
-    /// `https://host:8006`.
-    base: String,
-    /// `host:8006`, for people.
-    host: String,
-    /// It failed; others are asked first until then.
-    rests_until: Mutex<Option<Instant>>,
-}
-
-impl Endpoint {
-    fn new(base: &str) -> Self {
-        let base = base.trim_end_matches('/');
-        let host = base.split_once("://").map_or(base, |(_, rest)| rest);
-        Self { base: base.to_owned(), host: host.to_owned(), rests_until: Mutex::new(None) }
-    }
-
-    /// True where the address begins with the node's name, as `pve1.example:8006` does with `pve1`.
-    fn is_node(&self, node: &str) -> bool {
-        self.host.split(['.', ':', '/']).next().is_some_and(|label| label.eq_ignore_ascii_case(node))
-    }
-
-    fn rests(&self) -> bool {
-        let until = *self.rests_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn set_rest(&self, until: Option<Instant>) {
-        *self.rests_until.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = until;
-    }
+    all: Vec<Endpoint>,
+    rest: Schedule,
+    observer: Option<Observer>,
 }
 
 impl HttpTransport {
@@ -124,14 +112,10 @@ impl HttpTransport {
         if settings.endpoints.is_empty() {
             return Err(SetupError::NoEndpoint);
         }
-        let token = settings.credentials.token.as_ref().ok_or(SetupError::NoToken)?;
-        let mut authorization = HeaderValue::from_str(&format!("PVEAPIToken={}={}", token.id, token.secret.expose()))
-            .map_err(|_| SetupError::BadToken)?;
-        authorization.set_sensitive(true);
+        let session = Session::new(&settings.credentials)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::client_config(&settings.tls, ca_pem.as_deref())?)
             .http1_only()
-            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, authorization)]))
             // A redirect would carry the token to another server.
             .redirect(reqwest::redirect::Policy::none())
             // Only the command line reads the environment.
@@ -140,43 +124,105 @@ impl HttpTransport {
             .timeout(options.timeout)
             // Proxmox closes an idle connection after 5 s; a write on one that is just being closed is undetermined.
             .pool_idle_timeout(Duration::from_secs(3))
-            .pool_max_idle_per_host(options.concurrency)
+            .pool_max_idle_per_host(options.in_all)
             .build()
             .map_err(|error| SetupError::Tls(error.without_url().to_string()))?;
-        Ok(Self {
+        let wire = Endpoints {
+            cluster: settings.name.clone(),
             client,
-            endpoints: settings.endpoints.iter().map(|base| Endpoint::new(base)).collect(),
-            permits: Semaphore::new(options.concurrency.max(1)),
+            all: settings.endpoints.iter().map(|base| Endpoint::new(base)).collect(),
             rest: options.rest,
+            observer: options.observer,
+        };
+        Ok(Self {
+            session,
+            wire: Arc::new(wire),
+            in_all: Arc::new(Semaphore::new(options.in_all.max(1))),
+            by_node: Mutex::default(),
+            per_node: options.per_node.max(1),
         })
     }
 
-    async fn send_anywhere(&self, request: &Request) -> Result<Response, SendError> {
-        // The semaphore is never closed; were it, sending without a permit is the harmless way on.
-        let _permit = self.permits.acquire().await.ok();
-        let node = request.path.strip_prefix("/nodes/").and_then(|rest| rest.split('/').next());
-        let mut endpoints: Vec<&Endpoint> = self.endpoints.iter().collect();
-        // A node answers for itself four times as fast as another node that has to ask it.
-        endpoints.sort_by_key(|endpoint| (endpoint.rests(), !node.is_some_and(|node| endpoint.is_node(node))));
+    /// Waits until another request may be under way, for its node first: a node that hangs holds back only itself.
+    async fn admit(&self, request: &Request) -> [Option<OwnedSemaphorePermit>; 2] {
+        let node = {
+            let mut by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+            let node = node_of(request).unwrap_or_default().to_owned();
+            Arc::clone(by_node.entry(node).or_insert_with(|| Arc::new(Semaphore::new(self.per_node))))
+        };
+        // The semaphores are never closed; were they, sending without a permit is the harmless way on.
+        let node = node.acquire_owned().await.ok();
+        [node, Arc::clone(&self.in_all).acquire_owned().await.ok()]
+    }
+}
+
+/// The node that a request is about.
+fn node_of(request: &Request) -> Option<&str> {
+    request.path.strip_prefix("/nodes/").and_then(|rest| rest.split('/').next())
+}
+
+impl Endpoints {
+    /// Sends to one endpoint after the other, as long as that is safe: where nothing left, and for reads where no
+    /// answer came. A certificate that is not to be trusted ends it.
+    async fn send(&self, request: &Request, headers: &HeaderMap) -> Result<Response, SendError> {
+        let mut last = SendError::NeverSent(String::new());
         let mut reasons = Vec::new();
-        for endpoint in endpoints {
-            let error = match self.send_to(endpoint, request).await {
-                Ok(response) => {
-                    endpoint.set_rest(None);
-                    return Ok(response);
-                }
+        for endpoint in endpoint::in_order(&self.all, node_of(request)) {
+            let error = match self.send_to(endpoint, request, headers).await {
+                Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            endpoint.set_rest(Instant::now().checked_add(self.rest));
-            match error {
-                SendError::NeverSent(reason) => reasons.push(reason),
-                error => return Err(error),
+            match &error {
+                SendError::NeverSent(reason) => reasons.push(reason.clone()),
+                SendError::MaybeApplied(reason) if !request.method.is_write() => reasons.push(reason.clone()),
+                SendError::MaybeApplied(_) | SendError::Refused(_) => return Err(error),
             }
+            last = error;
         }
-        Err(SendError::NeverSent(reasons.join("; ")))
+        Err(match last {
+            SendError::MaybeApplied(_) => SendError::MaybeApplied(reasons.join("; ")),
+            _ => SendError::NeverSent(reasons.join("; ")),
+        })
     }
 
-    async fn send_to(&self, endpoint: &Endpoint, request: &Request) -> Result<Response, SendError> {
+    async fn send_to(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request,
+        headers: &HeaderMap,
+    ) -> Result<Response, SendError> {
+        let (attempt, started) = (observe::next_attempt(), Instant::now());
+        let outcome = self.try_to(endpoint, request, headers).await;
+        let told = (self.cluster.as_str(), endpoint.host.as_str());
+        observe::tell(self.observer.as_ref(), told, request, (attempt, started.elapsed()), &outcome);
+        match &outcome {
+            Ok(_) => endpoint.answered(),
+            Err(_) => endpoint.failed(self.rest),
+        }
+        outcome
+    }
+
+    /// Asks each endpoint that was not asked yet which node is behind it, beside what else is under way.
+    fn learn(self: &Arc<Self>, headers: &HeaderMap) {
+        if self.all.len() < 2 {
+            return;
+        }
+        for index in 0..self.all.len() {
+            if self.all[index].begin_asking() {
+                let (this, headers) = (Arc::clone(self), headers.clone());
+                tokio::spawn(async move {
+                    let endpoint = &this.all[index];
+                    let request = Request::get("/cluster/status");
+                    let answer = this.send_to(endpoint, &request, &headers).await;
+                    let came = answer.is_ok();
+                    let value = classify(Method::Get, answer).unwrap_or_default();
+                    endpoint.learn(came.then_some(&value));
+                });
+            }
+        }
+    }
+
+    async fn try_to(&self, endpoint: &Endpoint, request: &Request, headers: &HeaderMap) -> Result<Response, SendError> {
         let url = format!("{}/api2/json{}", endpoint.base, request.target());
         let mut builder = match request.method {
             Method::Get => self.client.get(url),
@@ -184,6 +230,7 @@ impl HttpTransport {
             Method::Put => self.client.put(url),
             Method::Delete => self.client.delete(url),
         };
+        builder = builder.headers(headers.clone());
         builder = match request.body() {
             None => builder,
             // The library would leave the length out, and what stands between may insist on it.
@@ -211,15 +258,30 @@ impl HttpTransport {
     }
 }
 
+impl Wire for Arc<Endpoints> {
+    fn exchange<'a>(&'a self, request: &'a Request, headers: &'a HeaderMap) -> Sending<'a> {
+        Box::pin(async move {
+            // A login has no credential that asking could use.
+            if !headers.is_empty() {
+                self.learn(headers);
+            }
+            self.send(request, headers).await
+        })
+    }
+}
+
 impl Transport for HttpTransport {
     fn send<'a>(&'a self, request: &'a Request) -> Sending<'a> {
-        Box::pin(self.send_anywhere(request))
+        Box::pin(async move {
+            let _permits = self.admit(request).await;
+            self.session.send(&self.wire, request).await
+        })
     }
 }
 
 impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hosts: Vec<&str> = self.endpoints.iter().map(|endpoint| endpoint.host.as_str()).collect();
+        let hosts: Vec<&str> = self.wire.all.iter().map(|endpoint| endpoint.host.as_str()).collect();
         f.debug_struct("HttpTransport").field("endpoints", &hosts).finish_non_exhaustive()
     }
 }

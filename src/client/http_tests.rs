@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::clusters::{Access, Credentials, Tls, Token};
+use crate::clusters::{Access, Credentials, TicketLogin, Tls, Token};
 use crate::pve::http::{ApiError, classify};
 use crate::secret::Secret;
 
@@ -23,6 +23,8 @@ enum Does {
     Breaks,
     /// Reads it and says nothing.
     IsSilent,
+    /// Answers what is asked, and is this node.
+    IsNode(&'static str),
     /// Answers half of what it announced, and closes.
     StopsHalfway,
 }
@@ -67,8 +69,10 @@ impl Server {
         server
     }
 
+    /// What was asked, but for the question which node it is.
     fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        let all = self.requests.lock().unwrap().clone();
+        all.into_iter().filter(|request| !request.contains("/cluster/status")).collect()
     }
 
     fn connections(&self) -> usize {
@@ -98,6 +102,11 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, requests: Arc<Mu
         seen.clear();
         match &does {
             Does::Answers(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
+            Does::IsNode(name) => {
+                let body = format!(r#"{{"data":[{{"type":"node","name":"{name}","local":1}}]}}"#);
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
             Does::Breaks => return,
             Does::IsSilent => std::future::pending().await,
             Does::StopsHalfway => {
@@ -350,7 +359,7 @@ async fn the_next_endpoint_is_asked_only_where_nothing_was_sent() {
     drop(closed);
     let transport = transport(&[dead, https(&good)], Tls::Fingerprint(vec![pki.pin()]), None);
     transport.send(&Request::get("/version")).await.unwrap();
-    assert!(transport.endpoints[0].rests() && !transport.endpoints[1].rests());
+    assert!(transport.wire.all[0].rests() && !transport.wire.all[1].rests());
     transport.send(&Request::get("/version")).await.unwrap();
     assert_eq!(good.requests().len(), 2);
 
@@ -358,9 +367,15 @@ async fn the_next_endpoint_is_asked_only_where_nothing_was_sent() {
     let answer = get(&[https(&other), https(&good)], Tls::Fingerprint(vec![pki.pin()]), None).await;
     refused(answer);
     let broken = Server::start(Some(pki.config()), Does::Breaks).await;
-    let answer = get(&[https(&broken), https(&good)], Tls::Fingerprint(vec![pki.pin()]), None).await;
+    let endpoints = [https(&broken), https(&good)];
+    let transport = self::transport(&endpoints, Tls::Fingerprint(vec![pki.pin()]), None);
+    let answer = transport.send(&Request::new(Method::Put, "/x")).await;
     assert!(matches!(answer, Err(SendError::MaybeApplied(_))));
     assert_eq!(good.requests().len(), 2);
+    // A read is asked elsewhere, whatever became of it here.
+    let transport = self::transport(&endpoints, Tls::Fingerprint(vec![pki.pin()]), None);
+    transport.send(&Request::get("/version")).await.unwrap();
+    assert_eq!(good.requests().len(), 3);
 }
 
 #[tokio::test]
@@ -372,8 +387,97 @@ async fn a_node_is_asked_at_its_own_address() {
         transport.send(&Request::get(path)).await.unwrap();
     }
     assert_eq!((first.requests().len(), second.requests().len()), (3, 1));
-    assert!(Endpoint::new("https://PVE1.example:8006/").is_node("pve1"));
-    assert!(!Endpoint::new("https://[::1]:8006").is_node("pve1"));
+}
+
+#[tokio::test]
+async fn a_node_is_asked_at_the_address_that_it_is_behind() {
+    let (first, second) = (Server::start(None, Does::IsNode("a")).await, Server::start(None, Does::IsNode("b")).await);
+    let transport = transport(&[http(&first), http(&second)], Tls::Unverified, None);
+    transport.send(&Request::get("/version")).await.unwrap();
+    while !transport.wire.all.iter().all(Endpoint::is_learnt) {
+        tokio::task::yield_now().await;
+    }
+    for path in ["/nodes/b/qemu", "/nodes/a/qemu", "/nodes/b/lxc", "/nodes/c/lxc"] {
+        transport.send(&Request::get(path)).await.unwrap();
+    }
+    assert_eq!((first.requests().len(), second.requests().len()), (3, 2));
+    // Each was asked once.
+    let all = first.requests.lock().unwrap().len() + second.requests.lock().unwrap().len();
+    assert_eq!(all, 7);
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_holds_back_only_itself() {
+    let server = Server::start(None, Does::IsSilent).await;
+    let options = HttpOptions { per_node: 1, in_all: 8, timeout: Duration::from_secs(60), ..quick() };
+    let settings = settings(&[http(&server)], Tls::Unverified);
+    let transport = Arc::new(HttpTransport::with_options(&settings, None, options).unwrap());
+    let mut running = tokio::task::JoinSet::new();
+    for path in ["/nodes/a/qemu", "/nodes/a/lxc", "/nodes/b/qemu", "/version"] {
+        let transport = Arc::clone(&transport);
+        running.spawn(async move { transport.send(&Request::get(path)).await });
+    }
+    while server.requests().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let asked = server.requests().concat();
+    assert!(asked.contains("/nodes/b/qemu") && asked.contains("/version"), "{asked}");
+    assert_eq!(asked.matches("/nodes/a/").count(), 1, "{asked}");
+}
+
+#[tokio::test]
+async fn each_request_is_told_of_without_anything_secret() {
+    let server = Server::start(None, answers("500 no such thing", r#"{"data":null}"#)).await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dead = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let observer: Observer = {
+        let seen = Arc::clone(&seen);
+        Arc::new(move |exchange| seen.lock().unwrap().push(format!("{exchange:?}")))
+    };
+    let options = HttpOptions { observer: Some(observer), ..quick() };
+    let mut settings = settings(&[dead, http(&server)], Tls::Unverified);
+    settings.credentials.login =
+        Some(TicketLogin { username: "root@pam".to_owned(), password: Secret::new("canary-password") });
+    let transport = HttpTransport::with_options(&settings, None, options).unwrap();
+    let request = Request::new(Method::Put, "/nodes/a/qemu/100/config").with("cipassword", "canary-value");
+    observe::counted(transport.send(&request)).await.unwrap();
+    // This one is root's, so it begins with a login.
+    let _ = transport.send(&request.with("args", "-x")).await;
+    let seen = seen.lock().unwrap().join("\n");
+    for part in
+        ["attempt: 1, status: None", "attempt: 2, status: Some(500)", "no such thing", "cipassword", "/access/ticket"]
+    {
+        assert!(seen.contains(part), "{part} in {seen}");
+    }
+    assert!(!seen.contains("canary") && !seen.contains(SECRET), "{seen}");
+    let shown = format!("{transport:?} {settings:?} {request:?}", request = Request::get("/x").with("a", "canary"));
+    assert!(!shown.contains("canary") && !shown.contains(SECRET), "{shown}");
+}
+
+#[tokio::test]
+async fn a_password_alone_logs_in_over_the_wire() {
+    let ticket = r#"{"data":{"ticket":"PVE:root@pam:6B::a+/b==","CSRFPreventionToken":"6B:c+/d"}}"#;
+    let server = Server::start(None, answers("200 OK", ticket)).await;
+    let mut settings = settings(&[http(&server)], Tls::Unverified);
+    settings.credentials = Credentials {
+        token: None,
+        login: Some(TicketLogin { username: "root@pam".to_owned(), password: Secret::new("a b;c=d&é") }),
+    };
+    let transport = HttpTransport::with_options(&settings, None, quick()).unwrap();
+    transport.send(&Request::get("/version")).await.unwrap();
+    transport.send(&Request::new(Method::Delete, "/nodes/a/qemu/100").with("purge", "1")).await.unwrap();
+    let requests = server.requests();
+    assert!(requests[0].ends_with("\r\n\r\nusername=root%40pam&password=a%20b%3Bc%3Dd%26%C3%A9"), "{}", requests[0]);
+    let cookie = "cookie: PVEAuthCookie=PVE%3Aroot%40pam%3A6B%3A%3Aa%2B%2Fb%3D%3D\r\n";
+    assert!(requests[1].contains(cookie) && !requests[1].contains("csrfpreventiontoken"), "{}", requests[1]);
+    assert!(
+        requests[2].contains(cookie) && requests[2].contains("csrfpreventiontoken: 6B:c+/d\r\n"),
+        "{}",
+        requests[2]
+    );
+    assert!(!requests[2].contains("authorization"), "{}", requests[2]);
 }
 
 #[tokio::test]
@@ -392,7 +496,7 @@ async fn the_fingerprint_that_a_server_shows_can_be_asked_for() {
 #[tokio::test]
 async fn no_more_requests_are_under_way_than_allowed() {
     let server = Server::start(None, Does::IsSilent).await;
-    let options = HttpOptions { concurrency: 2, timeout: Duration::from_millis(200), ..quick() };
+    let options = HttpOptions { in_all: 2, timeout: Duration::from_millis(200), ..quick() };
     let transport =
         Arc::new(HttpTransport::with_options(&settings(&[http(&server)], Tls::Unverified), None, options).unwrap());
     let mut running = tokio::task::JoinSet::new();
@@ -414,7 +518,7 @@ fn settings_that_cannot_work_say_so_and_hold_no_secret() {
     };
     let mut without = settings(&endpoint, Tls::Unverified);
     without.credentials.token = None;
-    assert!(make(&without, None).contains("cannot log in with a user name and a password"));
+    assert!(make(&without, None).contains("no credentials are set"));
     assert!(make(&settings(&[], Tls::Unverified), None).contains("API_URL"));
     let file = settings(&endpoint, by_file());
     assert!(make(&file, None).contains("was not read"));

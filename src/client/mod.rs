@@ -5,17 +5,21 @@
 
 mod backoff;
 pub mod cluster;
+mod endpoint;
 mod failure;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod http;
 pub mod multi;
+pub mod observe;
 pub mod reader;
+mod session;
 pub mod task;
 pub mod tls;
 
 pub use cluster::{ClientOptions, ClusterClient, Schedule};
 pub use http::HttpTransport;
 pub use multi::{ClusterError, MultiClusterClient};
+pub use observe::{Exchange, Observer};
 pub use reader::{ReadOnlyClient, Reader, Reading};
 pub use task::TaskProgress;

@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(shown["b"], "Cannot connect to cluster 'b': pve1:8006 refuses the connection");
         assert_eq!(
             shown["c"],
-            "cluster 'c': authentication failed: No ticket (check TOKEN_ID and TOKEN_SECRET of this cluster)"
+            "cluster 'c': authentication failed: No ticket (check TOKEN_ID and TOKEN_SECRET, or USERNAME and PASSWORD, of this cluster)"
         );
     }
 }

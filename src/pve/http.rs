@@ -181,7 +181,7 @@ pub enum ApiError {
     #[error("no answer: {0}; the call may have been carried out")]
     Undetermined(String),
     /// 401: the credential is wrong or ended.
-    #[error("authentication failed: {0} (check TOKEN_ID and TOKEN_SECRET of this cluster)")]
+    #[error("authentication failed: {0} (check TOKEN_ID and TOKEN_SECRET, or USERNAME and PASSWORD, of this cluster)")]
     Authentication(String),
     /// 403, or one of the refusals that are for `root@pam` alone.
     #[error("permission denied: {0}")]
@@ -291,6 +291,8 @@ fn classify_refusal(method: Method, status: u16, message: String, errors: BTreeM
         596 | 597 | 599 if method.is_write() => return ApiError::Undetermined(format!("{message} (status {status})")),
         596 | 597 | 599 => return ApiError::NodeUnreachable(format!("{message} (status {status})")),
         400 => return ApiError::Validation { message, errors },
+        // A proxy in between: Proxmox itself never answers so. Whether the call reached it is not known.
+        502 | 504 => return ApiError::Undetermined(format!("{message} (status {status})")),
         _ => {}
     }
     if message.is_empty() && status >= 500 && method.is_write() {
@@ -347,6 +349,8 @@ mod tests {
         let request = Request::new(Method::Put, "/x").with("scsi0", "a:8,ssd=1;b").with("delete", "é");
         assert_eq!(request.body().as_deref(), Some("scsi0=a%3A8%2Cssd%3D1%3Bb&delete=%C3%A9"));
         assert_eq!(request.target(), "/x");
+        let request = Request::new(Method::Post, "/x").with("a=b;c", "x=y=z&");
+        assert_eq!(request.body().as_deref(), Some("a%3Db%3Bc=x%3Dy%3Dz%26"));
         let request = Request::new(Method::Delete, "/x").with("purge", "1");
         assert_eq!((request.target().as_str(), request.body()), ("/x?purge=1", None));
         assert_eq!(percent_decode("a%3A%zz%C3%A9"), "a:%zzé");
@@ -372,6 +376,8 @@ mod tests {
     fn a_write_that_was_cut_off_is_undetermined() {
         let refused = classify(Method::Put, answer(596, "Connection timed out", "")).unwrap_err();
         assert!(matches!(refused, ApiError::Undetermined(_)));
+        let gateway = classify(Method::Post, answer(504, "Gateway Time-out", "<html>")).unwrap_err();
+        assert!(matches!(gateway, ApiError::Undetermined(_)));
         let lost = classify(Method::Post, Err(SendError::MaybeApplied("reset".to_owned()))).unwrap_err();
         assert!(matches!(lost, ApiError::Undetermined(_)));
     }

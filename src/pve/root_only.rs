@@ -5,9 +5,10 @@
 
 use super::compare::volume_key;
 use super::facts::RootOnly;
+use super::http::Request;
 use super::property;
 use super::schema::catalog;
-use super::value::{GuestKind, parse_boolean, storage_of};
+use super::value::{GuestKind, parse_boolean, split_list, storage_of};
 
 /// True when setting the option to this value is refused to every token.
 ///
@@ -40,6 +41,39 @@ pub fn is_root_only(kind: GuestKind, option: &str, value: &str, unprivileged: bo
     }
 }
 
+/// True for a call that makes or changes a guest and that Proxmox takes from `root@pam` alone.
+///
+/// What is removed counts by its option: whether it is a device of the host is not in the call. A container counts as
+/// unprivileged unless the call says otherwise, for that is where most features are nobody else's to set.
+pub fn needs_root(request: &Request) -> bool {
+    if !request.method.is_write() {
+        return false;
+    }
+    let mut segments = request.path.split('/').skip(1);
+    let (Some("nodes"), Some(_), Some(kind)) = (segments.next(), segments.next(), segments.next()) else {
+        return false;
+    };
+    let Some(kind) = GuestKind::ALL.into_iter().find(|known| known.segment() == kind) else { return false };
+    let below = segments.nth(1);
+    if !matches!(below, None | Some("config")) {
+        return false;
+    }
+    let unprivileged = match request.params.iter().find(|(name, _)| name == "unprivileged") {
+        Some((_, text)) => parse_boolean(text) == Some(true),
+        None => below.is_some(),
+    };
+    request.params.iter().any(|(name, value)| match name.as_str() {
+        "delete" | "revert" => split_list(value).any(|option| is_of_the_host(kind, option)),
+        _ => is_root_only(kind, name, value, unprivileged),
+    })
+}
+
+/// True for options whose removal may be root's alone.
+fn is_of_the_host(kind: GuestKind, option: &str) -> bool {
+    let rule = catalog(kind).find(option).and_then(|spec| spec.facts.root_only);
+    rule.is_some_and(|rule| !matches!(rule, RootOnly::Path | RootOnly::Features))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +103,33 @@ mod tests {
         );
         assert!(is_root_only(GuestKind::Lxc, "mp0", "/srv,mp=/srv", true));
         assert!(!is_root_only(GuestKind::Lxc, "mp0", "local-lvm:8,mp=/srv", true));
+    }
+
+    #[test]
+    fn calls_need_root_by_what_they_carry() {
+        use super::super::http::Method::{Delete, Get, Post, Put};
+        for (method, path, params, expected) in [
+            (Put, "/nodes/a/qemu/100/config", "cores=2", false),
+            (Put, "/nodes/a/qemu/100/config", "cores=2 args=-x", true),
+            (Post, "/nodes/a/qemu/100/config", "hostpci0=mapping=gpu", false),
+            (Post, "/nodes/a/qemu/100/config", "hostpci0=0000:01:00.0", true),
+            (Post, "/nodes/a/qemu/100/config", "delete=hostpci0", true),
+            (Put, "/nodes/a/qemu/100/config", "delete=scsi0,cores", false),
+            (Post, "/nodes/a/qemu", "vmid=100 args=-x", true),
+            (Post, "/nodes/a/lxc", "vmid=100 features=nesting=1 unprivileged=1", false),
+            (Post, "/nodes/a/lxc", "vmid=100 features=nesting=1", true),
+            (Put, "/nodes/a/lxc/100/config", "features=nesting=1", false),
+            (Put, "/nodes/a/lxc/100/config", "features=keyctl=1", true),
+            (Get, "/nodes/a/qemu/100/config", "args=-x", false),
+            (Post, "/nodes/a/qemu/100/clone", "args=-x", false),
+            (Delete, "/nodes/a/qemu/100", "purge=1", false),
+            (Put, "/pools/x", "args=-x", false),
+        ] {
+            let mut request = Request::new(method, path);
+            for (name, value) in params.split(' ').filter_map(|pair| pair.split_once('=')) {
+                request = request.with(name, value);
+            }
+            assert_eq!(needs_root(&request), expected, "{method} {path} {params}");
+        }
     }
 }
