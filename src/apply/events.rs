@@ -56,6 +56,13 @@ pub enum Event {
         /// Last line of its log.
         line: Option<String>,
     },
+    /// The cluster does not answer for the step's task just now; it is asked on.
+    Silent {
+        /// Which guest.
+        address: Address,
+        /// Why.
+        words: String,
+    },
     /// The step is tried again after a while.
     Repeating {
         /// Which guest.
@@ -137,6 +144,7 @@ impl Folding {
             | Event::Sending(_)
             | Event::TaskStarted { .. }
             | Event::TaskProgress { .. }
+            | Event::Silent { .. }
             | Event::Repeating { .. }
             | Event::StepDone { .. }
             | Event::Warning(_) => {}

@@ -1,5 +1,6 @@
 //! One write: sent, its task awaited, and what may have come of it found out.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,7 +13,7 @@ use super::journal::{self, CallRecord, Entry, Moment};
 use super::outcome::GuestResult;
 use super::recover::{self, Trouble, TroubleKind};
 use super::state::{self, Held};
-use crate::client::TaskProgress;
+use crate::client::{Discover, TaskProgress};
 use crate::live::{LiveGuest, Read};
 use crate::plan::{Expect, Step, StepKind};
 use crate::pve::http::{ApiError, Request};
@@ -84,7 +85,17 @@ impl Runner {
         let address = self.change.address.clone();
         self.emit(Event::TaskStarted { address: address.clone(), upid: upid.to_string() });
         let shared = self.shared.clone();
+        let silent = AtomicBool::new(false);
         let progress = move |progress: &TaskProgress| {
+            let was_silent = silent.swap(progress.silent.is_some(), Ordering::Relaxed);
+            if let Some(why) = &progress.silent {
+                // Once for each time that it falls silent.
+                if !was_silent {
+                    let words = shared.secrets.strike(why);
+                    let _ = shared.events.send(Event::Silent { address: address.clone(), words });
+                }
+                return;
+            }
             let _ = shared.events.send(Event::TaskProgress {
                 address: address.clone(),
                 percent: progress.percent,

@@ -154,7 +154,7 @@ fn read_envelope(text: &str) -> Result<Envelope, String> {
 
 /// The clients that could be set up.
 fn usable(multi: &MultiClusterClient) -> BTreeMap<String, ClusterClient> {
-    multi.names().filter_map(|name| Some((name.to_owned(), multi.get(name).ok()?.clone()))).collect()
+    multi.names().filter_map(|name| Some((name.to_owned(), multi.get(name).ok()?))).collect()
 }
 
 async fn run(

@@ -155,7 +155,7 @@ pub fn clients(inputs: &Inputs) -> MultiClusterClient {
 
 /// The same, able only to read.
 pub fn readers(clients: &MultiClusterClient) -> Readers {
-    let reader = |client: &ClusterClient| Arc::new(ReadOnlyClient::from(client.clone())) as Arc<dyn Reader>;
+    let reader = |client: ClusterClient| Arc::new(ReadOnlyClient::from(client)) as Arc<dyn Reader>;
     clients
         .names()
         .map(|name| (name.to_owned(), clients.get(name).map(reader).map_err(|error| error.to_string())))

@@ -90,6 +90,10 @@ fn say(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
 
+fn silent(address: &Address, words: &str) -> String {
+    format!("{address}: waiting for cluster {}, which does not tell how its task is: {words}", address.cluster)
+}
+
 fn ending(guest: &GuestOutcome) -> String {
     let words = guest.words.as_ref().map_or_else(String::new, |words| format!(": {words}"));
     format!("{} {}{words}", guest.address, guest.result.word().replace('-', " "))
@@ -108,6 +112,7 @@ impl Counted {
                 self.done += 1;
                 say(&format!("[{:>width$}/{}] {address}: {words}", self.done, self.steps, width = digits(self.steps)));
             }
+            Event::Silent { address, words } => say(&silent(address, words)),
             Event::Repeating { address, words } => say(&format!("{address}: tried again: {words}")),
             Event::StepDone { address, note: Some(note), .. } => say(&format!("{address}: {note}")),
             Event::GuestDone(guest) if is_worth_a_line(guest) => say(&ending(guest)),
@@ -154,6 +159,12 @@ impl Bars {
                     let told =
                         percent.map(|percent| format!("{percent:.0} %")).or_else(|| line.clone()).unwrap_or_default();
                     bar.set_prefix(told);
+                }
+            }
+            Event::Silent { address, words } => {
+                self.whole.suspend(|| say(&silent(address, words)));
+                if let Some(bar) = self.running.get(address) {
+                    bar.set_prefix("no answer");
                 }
             }
             Event::StepDone { .. } => self.whole.inc(1),

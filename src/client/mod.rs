@@ -5,11 +5,15 @@
 
 mod backoff;
 pub mod cluster;
+pub(crate) mod concurrent;
+pub mod discover;
 mod endpoint;
 mod failure;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod http;
+pub mod lifecycle;
+pub mod model;
 pub mod multi;
 pub mod observe;
 pub mod reader;
@@ -18,8 +22,11 @@ pub mod task;
 pub mod tls;
 
 pub use cluster::{ClientOptions, ClusterClient, Schedule};
+pub use discover::Discover;
 pub use http::HttpTransport;
-pub use multi::{ClusterError, MultiClusterClient};
+pub use lifecycle::{Action, Params};
+pub use model::{Bridge, Config, Content, Guest, Node, NodeStatus, Storage, Task};
+pub use multi::{ClusterError, Connect, MultiClusterClient, Started, Target};
 pub use observe::{Exchange, Observer};
 pub use reader::{ReadOnlyClient, Reader, Reading};
-pub use task::TaskProgress;
+pub use task::{TaskProgress, TaskState};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::ClusterClient;
+use super::{ClusterClient, Reader};
 use crate::pve::http::{ApiError, Request, percent_encode};
 use crate::pve::value::{TaskEnd, Upid};
 
@@ -26,12 +26,14 @@ pub struct TaskProgress {
     pub line: Option<String>,
     /// The last percentage that the log showed.
     pub percent: Option<f64>,
+    /// Why the task cannot be asked for just now; it is waited for all the same, for as long as the options say.
+    pub silent: Option<String>,
 }
 
 impl ClusterClient {
     /// Waits until a task ended, and says how. It is asked for at its own node, from 100 ms up to every 2 s.
     ///
-    /// `on_progress` is called after each look at the task while it runs.
+    /// `on_progress` is called after each look at the task while it runs, also after one that failed.
     ///
     /// # Errors
     ///
@@ -52,16 +54,16 @@ impl ClusterClient {
             match self.read(&request).await {
                 Ok(status) => {
                     last_seen = Instant::now();
-                    match look(&status) {
-                        Look::Ended(end) => return Ok(end),
-                        Look::Lost(reason) => return Err(undetermined(upid, &reason)),
-                        Look::NoExitStatus => {
+                    match TaskState::of(&status) {
+                        TaskState::Ended(end) => return Ok(end),
+                        TaskState::Lost(reason) => return Err(undetermined(upid, &reason)),
+                        TaskState::NoExitStatus => {
                             without_exit_status += 1;
                             if without_exit_status >= MISSING_EXIT_STATUS_LOOKS {
                                 return Err(undetermined(upid, "it stopped without an exit status"));
                             }
                         }
-                        Look::Runs => {
+                        TaskState::Runs => {
                             if started.elapsed() >= options.task_log_after {
                                 log.read_on(self, upid).await;
                             }
@@ -69,6 +71,7 @@ impl ClusterClient {
                                 waited: started.elapsed(),
                                 line: log.line.clone(),
                                 percent: log.percent,
+                                silent: None,
                             });
                         }
                     }
@@ -77,6 +80,12 @@ impl ClusterClient {
                     if last_seen.elapsed() >= options.task_patience {
                         return Err(undetermined(upid, &error.to_string()));
                     }
+                    on_progress(&TaskProgress {
+                        waited: started.elapsed(),
+                        line: log.line.clone(),
+                        percent: log.percent,
+                        silent: Some(error.to_string()),
+                    });
                 }
                 Err(error) => return Err(undetermined(upid, &error.to_string())),
             }
@@ -84,48 +93,48 @@ impl ClusterClient {
         }
         Err(undetermined(upid, "it never ended"))
     }
-
-    /// The last lines of a task's log.
-    ///
-    /// # Errors
-    ///
-    /// What reading gave.
-    pub async fn task_log(&self, upid: &Upid, last: usize) -> Result<Vec<String>, ApiError> {
-        let mut kept = VecDeque::new();
-        for page in 0..LOG_PAGES {
-            let lines = self.log_page(upid, page * LOG_PAGE).await?;
-            let ended = lines.len() < LOG_PAGE;
-            for line in lines {
-                kept.push_back(line);
-                if kept.len() > last {
-                    kept.pop_front();
-                }
-            }
-            if ended {
-                break;
-            }
-        }
-        Ok(kept.into())
-    }
-
-    async fn log_page(&self, upid: &Upid, start: usize) -> Result<Vec<String>, ApiError> {
-        let request =
-            Request::get(task_path(upid, "log")).with("start", start.to_string()).with("limit", LOG_PAGE.to_string());
-        let rows = self.read(&request).await?;
-        let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
-        let lines: Vec<String> =
-            rows.iter().filter_map(|row| row.get("t").and_then(Value::as_str)).map(str::to_owned).collect();
-        // An empty log, or a start behind its end, is answered with this one line.
-        if let [only] = lines.as_slice()
-            && only == "no content"
-        {
-            return Ok(Vec::new());
-        }
-        Ok(lines)
-    }
 }
 
-fn task_path(upid: &Upid, what: &str) -> String {
+/// The last lines of a task's log.
+pub(super) async fn read_log(
+    reader: &(impl Reader + ?Sized),
+    upid: &Upid,
+    last: usize,
+) -> Result<Vec<String>, ApiError> {
+    let mut kept = VecDeque::new();
+    for page in 0..LOG_PAGES {
+        let lines = log_page(reader, upid, page * LOG_PAGE).await?;
+        let ended = lines.len() < LOG_PAGE;
+        for line in lines {
+            kept.push_back(line);
+            if kept.len() > last {
+                kept.pop_front();
+            }
+        }
+        if ended {
+            break;
+        }
+    }
+    Ok(kept.into())
+}
+
+async fn log_page(reader: &(impl Reader + ?Sized), upid: &Upid, start: usize) -> Result<Vec<String>, ApiError> {
+    let request =
+        Request::get(task_path(upid, "log")).with("start", start.to_string()).with("limit", LOG_PAGE.to_string());
+    let rows = reader.read(&request).await?;
+    let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
+    let lines: Vec<String> =
+        rows.iter().filter_map(|row| row.get("t").and_then(Value::as_str)).map(str::to_owned).collect();
+    // An empty log, or a start behind its end, is answered with this one line.
+    if let [only] = lines.as_slice()
+        && only == "no content"
+    {
+        return Ok(Vec::new());
+    }
+    Ok(lines)
+}
+
+pub(super) fn task_path(upid: &Upid, what: &str) -> String {
     format!("/nodes/{}/tasks/{}/{what}", upid.node, percent_encode(&upid.to_string()))
 }
 
@@ -134,25 +143,33 @@ fn undetermined(upid: &Upid, reason: &str) -> ApiError {
 }
 
 /// What one look at a task showed.
-enum Look {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskState {
+    /// It runs.
     Runs,
+    /// It ended, and says how.
     Ended(TaskEnd),
+    /// It stopped, and does not say how: its last line may still be on its way to the disk.
     NoExitStatus,
+    /// Nobody knows what was done: the worker was killed, or the node went down.
     Lost(String),
 }
 
-fn look(status: &Value) -> Look {
-    match status.get("status").and_then(Value::as_str) {
-        Some("running") => Look::Runs,
-        Some("stopped") => match status.get("exitstatus").and_then(Value::as_str) {
-            None => Look::NoExitStatus,
-            // The worker was killed or the node went down: the log has no last line, and nobody knows what was done.
-            Some(text) if text == "unexpected status" || text.starts_with("unable to get last line") => {
-                Look::Lost(text.to_owned())
-            }
-            Some(text) => Look::Ended(TaskEnd::parse(text)),
-        },
-        other => Look::Lost(format!("its status reads '{}'", other.unwrap_or_default())),
+impl TaskState {
+    /// Reads the answer of `/nodes/N/tasks/UPID/status`.
+    pub(super) fn of(status: &Value) -> Self {
+        match status.get("status").and_then(Value::as_str) {
+            Some("running") => TaskState::Runs,
+            Some("stopped") => match status.get("exitstatus").and_then(Value::as_str) {
+                None => TaskState::NoExitStatus,
+                // The worker was killed or the node went down: the log has no last line, and nobody knows what was done.
+                Some(text) if text == "unexpected status" || text.starts_with("unable to get last line") => {
+                    TaskState::Lost(text.to_owned())
+                }
+                Some(text) => TaskState::Ended(TaskEnd::parse(text)),
+            },
+            other => TaskState::Lost(format!("its status reads '{}'", other.unwrap_or_default())),
+        }
     }
 }
 
@@ -167,7 +184,7 @@ struct LogTail {
 impl LogTail {
     /// Reads the lines that are new. The log only serves the display: a failure is left for the next time.
     async fn read_on(&mut self, client: &ClusterClient, upid: &Upid) {
-        let Ok(lines) = client.log_page(upid, self.lines).await else { return };
+        let Ok(lines) = log_page(client, upid, self.lines).await else { return };
         self.lines += lines.len();
         if let Some(percent) = lines.iter().rev().find_map(|line| percent_in(line)) {
             self.percent = Some(percent);
@@ -192,6 +209,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::client::Discover;
     use crate::client::fake::{Answer, Fake, data, invalid, never_sent, refusal};
 
     const UPID: &str = "UPID:a1:000002FC:0005D906:6B02949B:qmclone:111:root@pam!test:";
@@ -253,7 +271,10 @@ mod tests {
         let mut answers = vec![running()];
         answers.extend((0..40).map(|_| refusal(595, "No route to host")));
         answers.push(stopped("OK"));
-        assert_eq!(wait_for(answers).await, Ok(TaskEnd::Ok));
+        let (end, seen) = wait(Fake::default().on_each(STATUS, answers)).await;
+        assert_eq!(end, Ok(TaskEnd::Ok));
+        // Whoever waits is told why.
+        assert!(seen[0].silent.is_none() && seen[1].silent.as_ref().unwrap().contains("No route to host"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,20 +15,19 @@ pub struct Selection {
     pub routing: Routing,
 }
 
+impl Selection {
+    /// True where no rule named the cluster, so that it is the default one.
+    pub fn is_by_default(&self) -> bool {
+        self.routing == Routing::Default
+    }
+}
+
 /// What can go wrong between a guest and its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// No cluster of this name is configured.
     #[error("Cluster not found: {0}")]
     ClusterNotFound(String),
-    /// The cluster is configured and does not answer. Selection itself never returns it.
-    #[error("Cannot connect to cluster '{name}': {reason}")]
-    ClusterConnection {
-        /// The cluster.
-        name: String,
-        /// Why.
-        reason: String,
-    },
     /// Patterns send the name to several clusters.
     #[error(
         "Ambiguous cluster selection for '{resource}'. Candidates: {}. Please specify cluster explicitly.",
@@ -155,11 +154,5 @@ mod tests {
             Err(SelectError::ClusterNotFound("production".to_owned()))
         );
         assert_eq!(registry.select(None, Some("production-x"), None).unwrap().cluster, "default");
-    }
-
-    #[test]
-    fn the_connection_error_reads_as_agreed() {
-        let error = SelectError::ClusterConnection { name: "a".to_owned(), reason: "timed out".to_owned() };
-        assert_eq!(error.to_string(), "Cannot connect to cluster 'a': timed out");
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use super::concurrent::{Job, all};
 use super::rows::{self, Listed, Resource, Status};
 use super::{Wanted, assemble, config, get, guest, read};
 use crate::client::Reader;
+use crate::client::concurrent::{Job, all};
 use crate::live::{Identity, LiveCluster, LiveConfig, LiveGuest, LiveNode, LiveStorage, Read};
 use crate::pve::http::{ApiError, Request};
 use crate::pve::value::{GuestKind, Vmid};

@@ -4,7 +4,6 @@
 //! [`Read::Unread`] with the reason, at its own place; it never looks absent.
 
 mod cluster;
-mod concurrent;
 mod config;
 mod guest;
 pub mod health;

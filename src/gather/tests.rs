@@ -169,7 +169,7 @@ async fn without_nodes_or_guests_the_whole_cluster_is_unread() {
     let (client, log) = fake().on("GET /version", refusal(401, "No ticket")).client();
     assert_eq!(
         reason(&cluster(&client, &wanted(&[], &[])).await),
-        "authentication failed: No ticket (check TOKEN_ID and TOKEN_SECRET of this cluster)"
+        "authentication failed: No ticket (check TOKEN_ID and TOKEN_SECRET, or USERNAME and PASSWORD, of this cluster)"
     );
     assert_eq!(log.log().len(), 1);
 }

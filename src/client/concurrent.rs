@@ -4,17 +4,17 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-/// Reads under way at once. The transport has its own, lower limit; this one keeps polling cheap.
+/// Reads under way at once. The transport has its own limit, for each node too; this one keeps polling cheap.
 const WINDOW: usize = 16;
 
 /// A read that borrows the client.
-pub(super) type Job<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type Job<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Runs the jobs, at most [`WINDOW`] at a time, and gives their results in the order of the jobs.
 ///
 /// They come as a list: an iterator with a closure that borrows, held over an await, would keep the whole from
 /// being spawned.
-pub(super) async fn all<T>(jobs: Vec<Job<'_, T>>) -> Vec<T> {
+pub(crate) async fn all<T>(jobs: Vec<Job<'_, T>>) -> Vec<T> {
     let mut waiting = jobs.into_iter().enumerate();
     let mut running: Vec<(usize, Job<'_, T>)> = Vec::new();
     let mut results: Vec<(usize, T)> = Vec::new();
