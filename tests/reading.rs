@@ -6,7 +6,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
-    use pvefleet::client::{ClusterClient, HttpTransport, ReadOnlyClient, Reader};
+    use pvefleet::client::{ClusterClient, Discover, HttpTransport, ReadOnlyClient, Reader};
     use pvefleet::clusters::{Access, ClusterSettings, Credentials, Tls, Token};
     use pvefleet::gather::health;
     use pvefleet::gather::{self, Wanted};

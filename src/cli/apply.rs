@@ -10,11 +10,12 @@ use anyhow::Context;
 use tokio::sync::watch;
 
 use super::arguments::{ApplyCommand, Selection};
+use super::connect;
 use super::environment::{self, EnvironmentSecrets};
 use super::failure::Failure;
 use super::inputs;
 use super::output::{self, Format};
-use super::plan::{Envelope, check_outputs, clients, plan_options, readers};
+use super::plan::{Envelope, check_outputs, plan_options};
 use super::progress::Progress;
 use super::terminal::Terminal;
 use crate::apply::{self, Cancel, Journal};
@@ -49,10 +50,10 @@ async fn manifest(
 ) -> Result<u8, Failure> {
     let inputs = inputs::load(path, env_files, false)?;
     inputs.warn(terminal);
-    let multi = clients(&inputs);
-    let clients = usable(&multi);
+    let multi = connect::clients(&inputs.registry, env_files, terminal.log);
+    let mut clients = usable(&multi);
     let options = plan_options(&command.selection, inputs.partial);
-    let mut live = ops::read(&inputs.desired, &readers(&multi), &options.clusters).await;
+    let mut live = ops::read(&inputs.desired, &connect::readers(&multi), &options.clusters).await;
     for _ in 0..JOINS {
         let creations = ops::running_creations(&live);
         if creations.is_empty() {
@@ -62,7 +63,7 @@ async fn manifest(
         terminal
             .note(&format!("waiting for {tasks} creations and clones that an earlier run, or somebody else, began"));
         ops::wait_for(&creations, &clients).await;
-        live = ops::read(&inputs.desired, &readers(&multi), &options.clusters).await;
+        live = ops::read(&inputs.desired, &connect::readers(&multi), &options.clusters).await;
     }
     let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;
     if let Some(wanted) = &command.plan_id
@@ -91,6 +92,7 @@ async fn manifest(
     } else if plan.is_empty() {
         terminal.note(plan_text::plan(&plan, terminal.err).trim_end());
     }
+    leave_out(&multi, &plan, &mut clients, terminal).await;
     let again = format!("pvefleet apply {}{}", path.display(), flags(&command.selection));
     run(command, &plan, &clients, inputs.variables, &again, terminal).await
 }
@@ -108,8 +110,8 @@ async fn saved(command: &ApplyCommand, file: &Path, env_files: &[PathBuf], termi
     }
     let variables = environment::variables(env_files).map_err(|error| Failure::Usage(format!("{error:#}")))?;
     let registry = environment::registry(&variables).map_err(Failure::problems)?;
-    let multi = MultiClusterClient::connect(&registry, environment::ca_file);
-    let clients = usable(&multi);
+    let multi = connect::clients(&registry, env_files, terminal.log);
+    let mut clients = usable(&multi);
     for (name, part) in plan.clusters.iter().filter(|(_, part)| part.changes.iter().any(plan::Change::has_steps)) {
         let Some(client) = clients.get(name) else {
             return Err(Failure::Usage(format!("the plan is for cluster {name}, which is not configured here")));
@@ -123,6 +125,7 @@ async fn saved(command: &ApplyCommand, file: &Path, env_files: &[PathBuf], termi
             return Err(Failure::Usage(words));
         }
     }
+    leave_out(&multi, &plan, &mut clients, terminal).await;
     let again = format!("pvefleet apply --plan {shown}");
     run(command, &plan, &clients, variables, &again, terminal).await
 }
@@ -157,6 +160,28 @@ fn usable(multi: &MultiClusterClient) -> BTreeMap<String, ClusterClient> {
     multi.names().filter_map(|name| Some((name.to_owned(), multi.get(name).ok()?))).collect()
 }
 
+/// Asks the clusters that are to be written to how they are, unless `VALIDATION` says not to. One that cannot be written
+/// to is left out and reported; its guests count as not done, and the other clusters go on.
+async fn leave_out(
+    multi: &MultiClusterClient,
+    plan: &Plan,
+    clients: &mut BTreeMap<String, ClusterClient>,
+    terminal: &Terminal,
+) {
+    if !multi.registry().validation {
+        return;
+    }
+    let has_steps = |part: &plan::ClusterPlan| part.changes.iter().any(plan::Change::has_steps);
+    let parts = plan.clusters.iter().filter(|(name, part)| has_steps(part) && clients.contains_key(*name));
+    let names: Vec<&str> = parts.map(|(name, _)| name.as_str()).collect();
+    for (name, valid) in multi.validate_of(&names).await {
+        if let Err(why) = valid {
+            clients.remove(&name);
+            terminal.say(&format!("cluster {name} is left out: {why}\n"));
+        }
+    }
+}
+
 async fn run(
     command: &ApplyCommand,
     plan: &Plan,
@@ -174,7 +199,7 @@ async fn run(
         ..apply::Options::default()
     };
     let secrets = EnvironmentSecrets::new(variables);
-    let progress = Arc::new(Progress::new(terminal.quiet));
+    let progress = Arc::new(Progress::new(terminal.quiet, terminal.log.verbosity > 0));
     let (cancel, cancelled) = watch::channel(Cancel::No);
     let listener = tokio::spawn(listen(cancel, Arc::clone(&progress)));
     let outcome = apply::run(plan, clients, &secrets, &options, &journal, progress.as_ref(), cancelled).await;

@@ -45,6 +45,23 @@ pub struct Global {
     /// Say less: no progress, no notes; errors and the document remain.
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub quiet: bool,
+    /// Log each request on standard error: method, path, status, time, address, attempt; twice: names of parameters too.
+    ///
+    /// No value that is sent and no credential is ever logged.
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+    /// How requests are logged.
+    #[arg(long, value_name = "FORMAT", global = true, default_value = "text", help_heading = "Global options")]
+    pub log_format: LogFormat,
+}
+
+/// How requests are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// A line of JSON each.
+    Json,
 }
 
 /// When to use colours.
@@ -109,6 +126,12 @@ pub enum Command {
     /// Look at the configured clusters.
     #[command(subcommand)]
     Clusters(Clusters),
+    /// Look at the guests of all clusters, whoever made them.
+    #[command(subcommand)]
+    Guests(Guests),
+    /// Look at the tasks of all clusters.
+    #[command(subcommand)]
+    Tasks(Tasks),
     /// Run simulated Proxmox VE clusters on this machine.
     ///
     /// Each answers like a real one, over HTTPS on a port of 127.0.0.1, until Ctrl-C. `production` has three nodes,
@@ -281,15 +304,81 @@ pub enum Clusters {
     },
     /// Ask each cluster who it is and whether it is well.
     ///
-    /// Exit code 0 when all are online, 1 when one is not, 64 when the settings are wrong.
-    #[command(after_help = "Example:\n  pvefleet clusters check")]
+    /// Tries every address with its certificate, the credential, the version, the quorum and the clock; with --for also
+    /// whether the credential holds the privileges that a manifest needs.
+    ///
+    /// Exit code 0 when all are online and nothing is lacking, 1 when not, 64 when the settings are wrong.
+    #[command(after_help = "Examples:\n  pvefleet clusters check\n  pvefleet clusters check --for examples/homelab")]
     Check {
+        /// Also hold the privileges against those that this manifest needs.
+        #[arg(long = "for", value_name = "PATH")]
+        manifest: Option<PathBuf>,
         /// Only this cluster; may be repeated.
         #[arg(long, value_name = "NAME")]
         cluster: Vec<String>,
         /// Output.
         #[command(flatten)]
         document: Document,
+    },
+}
+
+/// `guests`.
+#[derive(Debug, Subcommand)]
+pub enum Guests {
+    /// List every guest that the credentials see.
+    ///
+    /// Exit code 0; 1 when a cluster could not be read (the others are listed); 64 when the settings are wrong.
+    #[command(after_help = "Example:\n  pvefleet guests list --cluster production")]
+    List {
+        /// Only this cluster; may be repeated.
+        #[arg(long, value_name = "NAME")]
+        cluster: Vec<String>,
+        /// Output.
+        #[command(flatten)]
+        document: Document,
+    },
+    /// Show one guest with its configuration.
+    ///
+    /// A bare name or id is sought by the rules that route guests, and in every cluster where none of them applies.
+    #[command(after_help = "Examples:\n  pvefleet guests show prod-web-01\n  pvefleet guests show production/100")]
+    Show {
+        /// A name or an id, or CLUSTER/GUEST.
+        guest: String,
+        /// Output.
+        #[command(flatten)]
+        document: Document,
+    },
+}
+
+/// `tasks`.
+#[derive(Debug, Subcommand)]
+pub enum Tasks {
+    /// List the last tasks of the clusters, newest first.
+    ///
+    /// Exit code 0; 1 when a cluster could not be read (the others are listed); 64 when the settings are wrong.
+    #[command(after_help = "Example:\n  pvefleet tasks list --running")]
+    List {
+        /// Only this cluster; may be repeated.
+        #[arg(long, value_name = "NAME")]
+        cluster: Vec<String>,
+        /// Only tasks that run now.
+        #[arg(long)]
+        running: bool,
+        /// Output.
+        #[command(flatten)]
+        document: Document,
+    },
+    /// Print the log of a task.
+    #[command(after_help = "Example:\n  pvefleet tasks log UPID:pve1:000002FC:0005D906:6B02949B:qmclone:111:root@pam:")]
+    Log {
+        /// The task's id.
+        upid: String,
+        /// Its cluster; by default the one that has the task's node.
+        #[arg(long, value_name = "NAME")]
+        cluster: Option<String>,
+        /// So many lines from its end.
+        #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        lines: u32,
     },
 }
 

@@ -6,16 +6,19 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::arguments::Clusters;
-use super::environment;
 use super::failure::Failure;
+use super::guests::chosen;
 use super::output::{self, Format};
-use super::plan::{check_outputs, readers};
+use super::plan::check_outputs;
 use super::terminal::Terminal;
-use crate::client::{MultiClusterClient, tls};
+use super::{connect, environment, inputs};
+use crate::client::{ClusterClient, ClusterError, ReadOnlyClient, tls};
 use crate::clusters::{Access, ClusterSettings, Registry, Tls};
-use crate::gather::health;
-use crate::live::{Health, HealthStatus};
-use crate::report::clusters_text;
+use crate::desired::DesiredCluster;
+use crate::gather::{self, health};
+use crate::live::{EndpointHealth, Health, HealthStatus};
+use crate::plan::privileges;
+use crate::report::clusters_text::{self, Checked};
 use crate::report::style::{Ink, Layout, wrap};
 
 /// `clusters`.
@@ -39,63 +42,144 @@ pub async fn run(command: &Clusters, env_files: &[PathBuf], terminal: &Terminal)
             let registry = environment::registry_offline(&variables).map_err(Failure::problems)?;
             let settings = registry.get(name).ok_or_else(|| not_found(name, &registry))?;
             let variable = if registry.multi { format!("PROXMOX_CLUSTER_{name}_") } else { "PROXMOX_".to_owned() };
-            let mut answered = false;
+            let mut pins: Vec<String> = Vec::new();
             for endpoint in &settings.endpoints {
                 match tls::shown_fingerprint(endpoint, WAIT).await {
                     Ok(fingerprint) => {
-                        answered = true;
                         let shown = tls::print_fingerprint(&fingerprint);
                         output::stdout(&format!(
-                            "{endpoint} shows a certificate with the SHA-256 fingerprint\n  {shown}\n\
-                             If it is the one that the node itself shows, trust it with this line in .env:\n  \
-                             {variable}FINGERPRINT={shown}\n"
+                            "{endpoint} shows a certificate with the SHA-256 fingerprint\n  {shown}\n"
                         ))?;
+                        if !pins.contains(&shown) {
+                            pins.push(shown);
+                        }
                     }
                     Err(why) => terminal.say(&format!("{endpoint}: {why}\n")),
                 }
             }
-            Ok(u8::from(!answered))
+            if !pins.is_empty() {
+                let (it, shows) = if pins.len() == 1 {
+                    ("it is the one", "node itself shows, trust it")
+                } else {
+                    ("they are the ones", "nodes themselves show, trust them")
+                };
+                output::stdout(&format!(
+                    "If {it} that the {shows} with this line in .env:\n  {variable}FINGERPRINT={}\n",
+                    pins.join(",")
+                ))?;
+            }
+            Ok(u8::from(pins.is_empty()))
         }
-        Clusters::Check { cluster, document } => {
+        Clusters::Check { manifest, cluster, document } => {
             check_outputs(&document.output)?;
             let registry = environment::registry(&variables).map_err(Failure::problems)?;
-            if let Some(unknown) = cluster.iter().find(|name| registry.get(name).is_none()) {
-                return Err(not_found(unknown, &registry));
-            }
-            let chosen = |settings: &&ClusterSettings| cluster.is_empty() || cluster.contains(&settings.name);
-            let multi = MultiClusterClient::connect(&registry, environment::ca_file);
-            let readers = readers(&multi);
-            let mut running = Vec::new();
-            for settings in registry.clusters.iter().filter(chosen) {
-                let (name, reader) = (settings.name.clone(), readers.get(&settings.name).cloned());
-                running.push(tokio::spawn(async move {
-                    match reader {
-                        Some(Ok(reader)) => health::check(reader.as_ref()).await,
-                        Some(Err(why)) => Health::offline(&name, why),
-                        None => Health::offline(&name, "it is not configured".to_owned()),
-                    }
-                }));
+            let names = chosen(cluster, &registry)?;
+            let desired = match manifest {
+                Some(path) => Some(inputs::load(path, env_files, false)?.desired),
+                None => None,
+            };
+            let clients = connect::clients(&registry, env_files, terminal.log);
+            let mut running = tokio::task::JoinSet::new();
+            for settings in registry.clusters.iter().filter(|settings| names.contains(&settings.name.as_str())) {
+                let (settings, client) = (settings.clone(), clients.get(&settings.name));
+                let wanted = desired.as_ref().map(|desired| desired.clusters.get(&settings.name).cloned());
+                running.spawn(async move { check(&settings, client, wanted).await });
             }
             let mut checked = Vec::new();
-            for task in running {
-                checked.push(task.await.map_err(anyhow::Error::from)?);
+            while let Some(ended) = running.join_next().await {
+                checked.push(ended.map_err(anyhow::Error::from)?);
             }
-            let all_online = checked.iter().all(|health| health.status == HealthStatus::Online);
+            checked.sort_by_key(|checked| names.iter().position(|name| *name == checked.health.cluster));
+            let is_well = checked.iter().all(Checked::is_well);
             output::write(&document.output, |format, to_screen| match format {
                 Format::Json => Ok(serde_json::to_string_pretty(&checked)?),
                 Format::Text => {
-                    Ok(clusters_text::check(&checked, if to_screen { terminal.out } else { terminal.file() }))
+                    let layout = if to_screen { terminal.out } else { terminal.file() };
+                    Ok(checked.iter().map(|checked| clusters_text::check(checked, layout)).collect())
                 }
             })?;
-            Ok(u8::from(!all_online))
+            Ok(u8::from(!is_well))
         }
     }
+}
+
+/// Asks one cluster everything.
+async fn check(
+    settings: &ClusterSettings,
+    client: Result<ClusterClient, ClusterError>,
+    wanted: Option<Option<DesiredCluster>>,
+) -> Checked {
+    let endpoints = endpoints(settings).await;
+    let mut lacking = None;
+    let mut health = match client {
+        Err(error) => Health::offline(&settings.name, error.to_string()),
+        Ok(client) => {
+            let reader = ReadOnlyClient::from(client);
+            let mut health = health::check(&reader).await;
+            health::check_clock(&reader, &mut health, health::now()).await;
+            if let Some(wanted) = wanted {
+                let permissions = gather::permissions(&reader).await;
+                if let Some(why) = permissions.unread() {
+                    health.problems.push(format!("the privileges could not be read: {why}"));
+                    health.degrade();
+                }
+                // A cluster that the manifest does not name needs nothing.
+                lacking = match wanted {
+                    Some(cluster) => privileges::lacking(&cluster, &permissions),
+                    None => Some(Vec::new()),
+                };
+            }
+            health
+        }
+    };
+    for endpoint in endpoints.iter().filter_map(|endpoint| Some((&endpoint.url, endpoint.problem.as_ref()?))) {
+        // What is wrong with the only address was said already.
+        if settings.endpoints.len() > 1 && health.status != HealthStatus::Offline {
+            health.problems.push(format!("{}: {}", endpoint.0, endpoint.1));
+            health.degrade();
+        }
+    }
+    health.endpoints = endpoints;
+    let token = settings.credentials.token.as_ref().map(|token| format!("token {}", token.id));
+    let login = settings.credentials.login.as_ref().map(|login| format!("user {}", login.username));
+    health.credential = Some([token, login].into_iter().flatten().collect::<Vec<_>>().join(", "));
+    Checked { health, lacking }
+}
+
+/// Tries every address: is anybody there, and is the certificate the right one.
+async fn endpoints(settings: &ClusterSettings) -> Vec<EndpointHealth> {
+    let ca_pem = match &settings.tls {
+        Tls::CaFile(path) => environment::ca_file(path).ok(),
+        _ => None,
+    };
+    let word = match settings.tls {
+        Tls::System | Tls::CaFile(_) => "trusted",
+        Tls::Fingerprint(_) => "pinned",
+        Tls::Unverified => "unchecked",
+    };
+    let mut found = Vec::new();
+    for url in &settings.endpoints {
+        let mut health = EndpointHealth { url: url.clone(), certificate: None, fingerprint: None, problem: None };
+        // On this machine it may be without TLS.
+        if url.starts_with("https://") {
+            match tls::verdict(url, &settings.tls, ca_pem.as_deref(), WAIT).await {
+                Ok(shown) => {
+                    health.certificate = Some(word.to_owned());
+                    health.fingerprint = Some(tls::print_fingerprint(&shown));
+                }
+                Err(why) => health.problem = Some(why),
+            }
+        }
+        found.push(health);
+    }
+    found
 }
 
 /// How long a server may take to show its certificate.
 const WAIT: Duration = Duration::from_secs(10);
 
-fn not_found(name: &str, registry: &Registry) -> Failure {
+/// A name that no cluster bears.
+pub fn not_found(name: &str, registry: &Registry) -> Failure {
     let known: Vec<&str> = registry.clusters.iter().map(|settings| settings.name.as_str()).collect();
     Failure::Usage(format!("Cluster not found: {name} (configured: {})", known.join(", ")))
 }

@@ -3,15 +3,18 @@
 mod apply;
 mod arguments;
 mod clusters;
+mod connect;
 pub mod demo;
 mod environment;
 mod explain;
 mod failure;
+mod guests;
 mod inputs;
 mod output;
 mod plan;
 mod progress;
 mod sim;
+mod tasks;
 mod terminal;
 mod yaml;
 
@@ -53,6 +56,8 @@ fn run(arguments: Arguments, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Apply(command) => block_on(apply::apply(&command, &env_files, terminal)),
         Command::Explain(command) => explain::run(&command, terminal),
         Command::Clusters(command) => block_on(clusters::run(&command, &env_files, terminal)),
+        Command::Guests(command) => block_on(guests::run(&command, &env_files, terminal)),
+        Command::Tasks(command) => block_on(tasks::run(&command, &env_files, terminal)),
         Command::Sim(command) => block_on(sim::run(&command, terminal)),
         Command::Demo(command) => block_on(demo::run(&command, terminal)),
         Command::Completions { shell } => {

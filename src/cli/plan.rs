@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::arguments::{DriftCommand, PlanCommand, Selection, Validate};
+use super::connect;
 use super::environment;
 use super::failure::Failure;
 use super::inputs::{self, Inputs};
 use super::output::{self, Format, Output};
 use super::terminal::Terminal;
-use crate::client::{ClusterClient, MultiClusterClient, ReadOnlyClient, Reader};
-use crate::ops::{self, Readers};
+use crate::ops;
 use crate::plan::{self, Plan, PlanOptions};
 use crate::report::{findings, plan_text};
 
@@ -96,9 +95,9 @@ pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Termi
     let inputs = inputs::load(&command.path, env_files, false)?;
     inputs.warn(terminal);
     warn_of_missing_secrets(&inputs, terminal);
-    let clients = clients(&inputs);
+    let clients = connect::clients(&inputs.registry, env_files, terminal.log);
     let options = plan_options(&command.selection, inputs.partial);
-    let live = ops::read(&inputs.desired, &readers(&clients), &options.clusters).await;
+    let live = ops::read(&inputs.desired, &connect::readers(&clients), &options.clusters).await;
     let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;
     write_plan(&command.document.output, &plan, terminal)?;
     if command.document.output.iter().all(|output| output.file.is_some()) {
@@ -116,14 +115,14 @@ pub async fn drift(command: &DriftCommand, env_files: &[PathBuf], terminal: &Ter
     check_outputs(&command.document.output)?;
     let inputs = inputs::load(&command.path, env_files, false)?;
     inputs.warn(terminal);
-    let clients = clients(&inputs);
+    let clients = connect::clients(&inputs.registry, env_files, terminal.log);
     let options = PlanOptions {
         clusters: command.cluster.clone(),
         targets: command.target.clone(),
         partial: inputs.partial,
         ..PlanOptions::default()
     };
-    let live = ops::read(&inputs.desired, &readers(&clients), &options.clusters).await;
+    let live = ops::read(&inputs.desired, &connect::readers(&clients), &options.clusters).await;
     let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;
     output::write(&command.document.output, |format, to_screen| match format {
         Format::Json => Ok(serde_json::to_string_pretty(&Envelope::new(&plan))?),
@@ -146,20 +145,6 @@ pub fn write_plan(outputs: &[Output], plan: &Plan, terminal: &Terminal) -> Resul
         Format::Json => Ok(serde_json::to_string_pretty(&Envelope::new(plan))?),
         Format::Text => Ok(plan_text::plan(plan, if to_screen { terminal.out } else { terminal.file() })),
     })
-}
-
-/// A client for each configured cluster.
-pub fn clients(inputs: &Inputs) -> MultiClusterClient {
-    MultiClusterClient::connect(&inputs.registry, environment::ca_file)
-}
-
-/// The same, able only to read.
-pub fn readers(clients: &MultiClusterClient) -> Readers {
-    let reader = |client: ClusterClient| Arc::new(ReadOnlyClient::from(client)) as Arc<dyn Reader>;
-    clients
-        .names()
-        .map(|name| (name.to_owned(), clients.get(name).map(reader).map_err(|error| error.to_string())))
-        .collect()
 }
 
 /// The options of a run as the planner takes them.

@@ -37,10 +37,12 @@ struct Bars {
 
 impl Progress {
     /// Bars where standard error is a terminal, lines elsewhere, nothing when quiet.
-    pub fn new(quiet: bool) -> Self {
+    ///
+    /// Lines also where requests are logged: bars would be drawn over them.
+    pub fn new(quiet: bool, logged: bool) -> Self {
         let view = if quiet {
             View::Quiet
-        } else if std::io::stderr().is_terminal() {
+        } else if !logged && std::io::stderr().is_terminal() {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
             let whole = all.add(ProgressBar::new(0));
             whole.set_style(style("{bar:24} {pos}/{len} steps  {elapsed}"));

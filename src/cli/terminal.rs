@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use super::arguments::{ColorChoice, Global};
+use super::connect::Log;
 use super::environment;
 use crate::report::Layout;
 
@@ -18,6 +19,8 @@ pub struct Terminal {
     pub err: Layout,
     /// Say less.
     pub quiet: bool,
+    /// How requests are logged.
+    pub log: Log,
 }
 
 impl Terminal {
@@ -34,6 +37,7 @@ impl Terminal {
             out: Layout { color: color(out), width: width(out) },
             err: Layout { color: color(err), width: width(err) },
             quiet: global.quiet,
+            log: Log::of(global),
         }
     }
 

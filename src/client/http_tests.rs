@@ -487,6 +487,10 @@ async fn the_fingerprint_that_a_server_shows_can_be_asked_for() {
     let wait = Duration::from_secs(2);
     assert_eq!(tls::shown_fingerprint(&https(&server), wait).await, Ok(pki.pin()));
     assert!(server.requests().is_empty());
+    let pinned = |pin| Tls::Fingerprint(vec![[7; 32], pin]);
+    assert_eq!(tls::verdict(&https(&server), &pinned(pki.pin()), None, wait).await, Ok(pki.pin()));
+    let reason = tls::verdict(&https(&server), &pinned([8; 32]), None, wait).await.unwrap_err();
+    assert!(reason.contains("is not the one that FINGERPRINT names"), "{reason}");
     let plain = Server::start(None, fine()).await;
     let reason = tls::shown_fingerprint(&https(&plain), wait).await.unwrap_err();
     assert!(reason.contains("does not speak TLS"), "{reason}");

@@ -86,11 +86,26 @@ pub fn print_fingerprint(fingerprint: &[u8; 32]) -> String {
 ///
 /// In words, where there is no certificate to be had.
 pub async fn shown_fingerprint(endpoint: &str, wait: Duration) -> Result<[u8; 32], String> {
+    let config = client_config(&Tls::Unverified, None).map_err(|error| error.to_string())?;
+    greet(endpoint, config, wait).await
+}
+
+/// Sets up TLS with a server as these settings want it, and sends nothing. The fingerprint of the certificate that was
+/// accepted.
+///
+/// # Errors
+///
+/// In words, where it is not accepted or there is none.
+pub async fn verdict(endpoint: &str, tls: &Tls, ca_pem: Option<&str>, wait: Duration) -> Result<[u8; 32], String> {
+    let config = client_config(tls, ca_pem).map_err(|error| error.to_string())?;
+    greet(endpoint, config, wait).await
+}
+
+async fn greet(endpoint: &str, config: ClientConfig, wait: Duration) -> Result<[u8; 32], String> {
     let url = reqwest::Url::parse(endpoint).map_err(|error| format!("{endpoint}: {error}"))?;
     let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = url.port_or_known_default().unwrap_or(8006);
     let name = ServerName::try_from(host.clone()).map_err(|error| format!("{host}: {error}"))?;
-    let config = client_config(&Tls::Unverified, None).map_err(|error| error.to_string())?;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let shown = async {
         let stream = TcpStream::connect((host.as_str(), port)).await?;

@@ -87,6 +87,11 @@ pub async fn identity(client: &dyn Reader) -> Read<Identity> {
     }))
 }
 
+/// Reads this credential's privileges, by path.
+pub async fn permissions(client: &dyn Reader) -> Read<BTreeMap<String, BTreeMap<String, bool>>> {
+    read(get(client, &Request::get("/access/permissions"), rows::permissions).await)
+}
+
 /// The lists that there is one of in a cluster.
 struct Top {
     status: Result<Status, String>,

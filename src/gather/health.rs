@@ -1,8 +1,12 @@
 //! How a cluster is.
 
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::client::Reader;
+use crate::client::{MultiClusterClient, Reader};
 use crate::live::{Health, HealthStatus, NodeHealth};
 use crate::pve::http::{ApiError, Request};
 
@@ -43,6 +47,122 @@ pub async fn check(client: &dyn Reader) -> Health {
         health.status = HealthStatus::Degraded;
     }
     health
+}
+
+/// Compares the cluster's clock with ours, which says `now` in seconds since 1970; one request.
+///
+/// A ticket is refused where the clocks are five minutes apart, a certificate by more.
+pub async fn check_clock(client: &dyn Reader, health: &mut Health, now: u64) {
+    let Some(node) = health.nodes.iter().find(|node| node.online).map(|node| node.name.clone()) else { return };
+    let Ok(answer) = client.read(&Request::get(format!("/nodes/{node}/time"))).await else { return };
+    let time = answer.get("time").and_then(|time| time.as_i64().or_else(|| time.as_str()?.parse().ok()));
+    let Some(ahead) = time.zip(i64::try_from(now).ok()).map(|(theirs, ours)| theirs - ours) else { return };
+    health.clock_ahead = Some(ahead);
+    if ahead.abs() > CLOCK_TOLERANCE {
+        let way = if ahead > 0 { "ahead of" } else { "behind" };
+        health.problems.push(format!("the clock of node {node} is {} s {way} this machine's", ahead.abs()));
+        health.degrade();
+    }
+}
+
+/// Seconds that two clocks may differ without a word.
+const CLOCK_TOLERANCE: i64 = 60;
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A cluster with what it has, in the words of an earlier client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClusterInfo {
+    /// Its name in our settings.
+    pub cluster_name: String,
+    /// Its first address.
+    pub api_url: String,
+    /// As set.
+    pub region: Option<String>,
+    /// As set.
+    pub tier: Option<String>,
+    /// Its nodes.
+    pub nodes_count: usize,
+    /// VMs that the credential sees.
+    pub vms_count: usize,
+    /// Containers that the credential sees.
+    pub lxc_count: usize,
+    /// Storages that the credential sees.
+    pub storage_count: usize,
+    /// Each node.
+    pub nodes: Vec<NodeInfo>,
+    /// `online`, `degraded`, `unauthorized`, `offline`.
+    pub status: HealthStatus,
+    /// The first error in words.
+    pub error: Option<String>,
+}
+
+/// A node in a [`ClusterInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeInfo {
+    /// Its name.
+    pub name: String,
+    /// `online` or `offline`.
+    pub status: &'static str,
+}
+
+impl MultiClusterClient {
+    /// How every cluster is; one that is down hides no other.
+    pub async fn health(&self) -> BTreeMap<String, Health> {
+        let names: Vec<&str> = self.names().collect();
+        self.health_of(&names).await
+    }
+
+    /// How these clusters are.
+    pub async fn health_of(&self, names: &[&str]) -> BTreeMap<String, Health> {
+        let checked = self.each_of(names, |client| async move { Ok(check(&client).await) }).await;
+        let or_offline = |(name, health): (String, Result<Health, _>)| {
+            let health = health.unwrap_or_else(|error| Health::offline(&name, format!("{error}")));
+            (name, health)
+        };
+        checked.into_iter().map(or_offline).collect()
+    }
+
+    /// Which clusters can be written to now; for the others, why not.
+    pub async fn validate(&self) -> BTreeMap<String, Result<(), String>> {
+        let names: Vec<&str> = self.names().collect();
+        self.validate_of(&names).await
+    }
+
+    /// Which of these clusters can be written to now; for the others, why not.
+    pub async fn validate_of(&self, names: &[&str]) -> BTreeMap<String, Result<(), String>> {
+        self.health_of(names).await.into_iter().map(|(name, health)| (name, health.is_writable())).collect()
+    }
+
+    /// Every cluster with its counts.
+    pub async fn list_all_clusters_info(&self) -> Vec<ClusterInfo> {
+        let mut health = self.health().await;
+        let mut all = Vec::new();
+        for settings in &self.registry().clusters {
+            let health = health.remove(&settings.name).unwrap_or_else(|| Health::online(&settings.name));
+            all.push(ClusterInfo {
+                cluster_name: settings.name.clone(),
+                api_url: settings.endpoints.first().cloned().unwrap_or_default(),
+                region: settings.region.clone(),
+                tier: settings.tier.clone(),
+                nodes_count: health.nodes.len(),
+                vms_count: health.vms.unwrap_or(0),
+                lxc_count: health.containers.unwrap_or(0),
+                storage_count: health.storages.unwrap_or(0),
+                nodes: health
+                    .nodes
+                    .into_iter()
+                    .map(|node| NodeInfo { name: node.name, status: if node.online { "online" } else { "offline" } })
+                    .collect(),
+                status: health.status,
+                error: health.error,
+            });
+        }
+        all
+    }
 }
 
 /// What the answers add to a report.
@@ -103,6 +223,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::client::ClusterClient;
     use crate::client::fake::{Fake, data, never_sent, refusal};
 
     fn cluster(online: u8, quorate: u8) -> Fake {
@@ -148,5 +269,46 @@ mod tests {
             let health = check(&Fake::default().on("GET /version", answer).client().0).await;
             assert_eq!((health.status, health.error_kind.as_deref()), (status, Some(kind)));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clocks_that_differ_are_told() {
+        for (time, ahead, words) in [
+            (json!(1_000_030), Some(30), None),
+            (json!("999900"), Some(-100), Some("the clock of node b1 is 100 s behind this machine's")),
+            (json!(1_000_400), Some(400), Some("the clock of node b1 is 400 s ahead of this machine's")),
+            (json!(null), None, None),
+        ] {
+            let (client, _) = cluster(1, 1).on("GET /nodes/b1/time", data(json!({ "time": time }))).client();
+            let mut health = check(&client).await;
+            check_clock(&client, &mut health, 1_000_000).await;
+            assert_eq!((health.clock_ahead, health.problems.first().map(String::as_str)), (ahead, words));
+            assert_eq!(health.status == HealthStatus::Degraded, words.is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_cluster_is_told_with_the_keys_of_old() {
+        let of = |name: &str, fake: Fake| ClusterClient::new(name, std::sync::Arc::new(fake));
+        let clients = MultiClusterClient::from_clients([
+            of("a", cluster(0, 1)),
+            of("b", Fake::default().on("GET /version", never_sent())),
+            of("c", cluster(1, 0)),
+        ]);
+        let info = serde_json::to_value(clients.list_all_clusters_info().await).unwrap();
+        let expected = json!({
+            "cluster_name": "a", "api_url": "", "region": null, "tier": null, "nodes_count": 2, "vms_count": 1,
+            "lxc_count": 0, "storage_count": 3, "status": "degraded", "error": null,
+            "nodes": [{"name": "b1", "status": "online"}, {"name": "b2", "status": "offline"}],
+        });
+        assert_eq!(info[0], expected);
+        assert_eq!((&info[1]["status"], &info[1]["nodes_count"]), (&json!("offline"), &json!(0)));
+        assert!(info[1]["error"].as_str().unwrap().contains("refuses the connection"));
+        let valid = clients.validate().await;
+        // A node that is off is no reason to leave a cluster out; a quorum that is missing is.
+        assert_eq!(valid["a"], Ok(()));
+        assert!(
+            valid["b"].as_ref().unwrap_err().contains("refuses") && valid["c"].as_ref().unwrap_err().contains("quorum")
+        );
     }
 }

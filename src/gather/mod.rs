@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-pub use self::cluster::{cluster, identity, snapshot};
+pub use self::cluster::{cluster, identity, permissions, snapshot};
 pub use self::guest::guest;
 use self::rows::{Listed, Resource};
 use crate::client::Reader;

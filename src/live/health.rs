@@ -25,6 +25,19 @@ pub struct NodeHealth {
     pub online: bool,
 }
 
+/// One address of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointHealth {
+    /// `https://host:8006`.
+    pub url: String,
+    /// What was found: `trusted`, `pinned`, `unchecked`, or nothing where it cannot be used.
+    pub certificate: Option<String>,
+    /// SHA-256 of the certificate that was shown.
+    pub fingerprint: Option<String>,
+    /// Why it cannot be used.
+    pub problem: Option<String>,
+}
+
 /// How a cluster is, and what it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
@@ -44,6 +57,15 @@ pub struct Health {
     pub containers: Option<usize>,
     /// Storages that the token sees, a shared one once.
     pub storages: Option<usize>,
+    /// Its addresses, where they were tried one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointHealth>,
+    /// As whom it was asked, `token fleet@pve!pvefleet`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// Seconds by which its clock is ahead of ours, where it may be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead: Option<i64>,
     /// What is not as it should be, in words.
     pub problems: Vec<String>,
     /// The kind of the first error: `connection`, `permission`, …
@@ -64,9 +86,33 @@ impl Health {
             vms: None,
             containers: None,
             storages: None,
+            endpoints: Vec::new(),
+            credential: None,
+            clock_ahead: None,
             problems: Vec::new(),
             error_kind: None,
             error: None,
+        }
+    }
+
+    /// Whether it can be written to; if not, why.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer, does not know us, or has no quorum.
+    pub fn is_writable(&self) -> Result<(), String> {
+        let is_cut_off = matches!(self.status, HealthStatus::Offline | HealthStatus::Unauthorized);
+        match self.quorate {
+            _ if is_cut_off => Err(self.error.clone().unwrap_or_else(|| self.problems.join("; "))),
+            Some(false) => Err("the cluster has no quorum: nothing can be changed".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Something is not as it should be.
+    pub fn degrade(&mut self) {
+        if self.status == HealthStatus::Online {
+            self.status = HealthStatus::Degraded;
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::health::{Health, HealthStatus, NodeHealth};
+pub use self::health::{EndpointHealth, Health, HealthStatus, NodeHealth};
 pub use crate::desired::Power;
 use crate::pve::value::{GuestKind, Vmid};
 

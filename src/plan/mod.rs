@@ -14,6 +14,7 @@ mod order;
 mod orphans;
 mod planner;
 mod preflight;
+pub mod privileges;
 pub mod template;
 mod unlisted;
 mod update;

@@ -1,0 +1,172 @@
+//! The commands that look at clusters, against simulated ones over HTTPS.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::process::Command;
+
+use pvefleet::sim::server::{Options, Running, Server};
+use pvefleet::sim::{Cluster, world};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+const MANIFEST: &str = "fleet: t
+clusters:
+  production:
+    containers: [{name: prod-a, vmid: 1100, ostemplate: local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst, rootfs: {storage: local-lvm, size: 1GiB}}]
+";
+
+struct Stage {
+    folder: TempDir,
+    running: Option<Running>,
+    runtime: Runtime,
+    secret: String,
+}
+
+impl Stage {
+    /// Two clusters that are there, and one that is not.
+    fn new() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let clusters = ["production", "staging"].map(|name| (name.to_owned(), Cluster::new(world::builtin(name), 1)));
+        let running = runtime.block_on(Server::start(clusters.into(), Options::default())).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut env = "PROXMOX_CLUSTERS=production,staging,gone\n".to_owned();
+        let token = running.endpoints()[0].clone();
+        for name in ["production", "staging", "gone"] {
+            let found = running.endpoints().iter().find(|endpoint| endpoint.name == name);
+            let url = found.map_or("https://127.0.0.1:9", |endpoint| endpoint.url.as_str());
+            env.push_str(&format!(
+                "PROXMOX_CLUSTER_{name}_API_URL={url}\nPROXMOX_CLUSTER_{name}_TOKEN_ID={}\n\
+                 PROXMOX_CLUSTER_{name}_TOKEN_SECRET={}\nPROXMOX_CLUSTER_{name}_CA_FILE=ca.pem\n",
+                token.token_id, token.token_secret
+            ));
+        }
+        std::fs::write(folder.path().join("ca.pem"), &token.ca_pem).unwrap();
+        std::fs::write(folder.path().join("my.env"), env).unwrap();
+        std::fs::write(folder.path().join("fleet.yaml"), MANIFEST).unwrap();
+        Self { folder, running: Some(running), runtime, secret: token.token_secret }
+    }
+
+    /// Exit code, standard output, standard error.
+    fn run(&self, arguments: &str) -> (i32, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pvefleet"));
+        command.args(["--env-file", "my.env"]).args(arguments.split_whitespace()).current_dir(self.folder.path());
+        command.env_clear().env("HOME", self.folder.path()).env("PATH", "/usr/bin:/bin");
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(!out.contains(&self.secret) && !err.contains(&self.secret), "{arguments}: {out}{err}");
+        (output.status.code().unwrap_or(-1), out, err)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.runtime.block_on(running.stop());
+        }
+    }
+}
+
+#[test]
+fn guests_of_all_clusters_are_listed_and_shown() {
+    let stage = Stage::new();
+    let (code, out, err) = stage.run("guests list");
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("Cannot connect to cluster 'gone'"), "{err}");
+    let head = out.lines().next().unwrap();
+    assert!(head.starts_with("CLUSTER") && head.contains("STATUS"), "{out}");
+    assert!(out.lines().any(|line| line.starts_with("production") && line.contains(" 9000 ")), "{out}");
+    assert!(out.lines().any(|line| line.starts_with("staging") && line.contains("template")), "{out}");
+    let (code, out, _) = stage.run("guests list --cluster staging -o json");
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, 0);
+    let guests = document["clusters"]["staging"]["guests"].as_array().unwrap();
+    assert!(guests.iter().any(|guest| guest["vmid"] == 9000 && guest["template"] == true), "{out}");
+    assert_eq!(document["clusters"].as_object().unwrap().len(), 1);
+
+    let (code, out, err) = stage.run("guests show staging/9000");
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("staging/debian-12  VM 9000 on stg1") && out.contains("scsi0"), "{out}");
+    let (code, out, _) = stage.run("guests show staging/debian-12 -o json");
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &document["guest"]["vmid"], &document["cluster"]), (0, &9000.into(), &"staging".into()));
+    assert!(document["digest"].is_string() && document["config"]["scsi0"].is_string());
+    // Without a cluster every one must answer, and one does not.
+    let (code, _, err) = stage.run("guests show 9000");
+    assert_eq!(code, 1, "{err}");
+    let (code, _, err) = stage.run("guests show staging/4711");
+    assert!(code == 1 && err.contains("there is no guest 4711"), "{err}");
+    let (code, _, err) = stage.run("guests show nowhere/1");
+    assert!(code == 64 && err.contains("Cluster not found: nowhere"), "{err}");
+}
+
+#[test]
+fn tasks_are_listed_and_their_logs_read() {
+    let stage = Stage::new();
+    let (code, out, err) = stage.run("tasks list --cluster production");
+    assert_eq!((code, out.as_str()), (0, "No tasks that can be seen.\n"), "{err}");
+    let (code, _, err) = stage.run("apply fleet.yaml --auto-approve");
+    assert_eq!(code, 0, "{err}");
+    let (code, out, _) = stage.run("tasks list --cluster production --cluster staging -o json");
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(code, 0);
+    let task = &document["clusters"]["production"]["tasks"][0];
+    assert_eq!(task["status"], "OK", "{out}");
+    let (_, out, _) = stage.run("tasks list --cluster production");
+    assert!(out.contains("vzcreate") && out.contains("done"), "{out}");
+    let (_, out, _) = stage.run("tasks list --running --cluster production");
+    assert_eq!(out, "No tasks that can be seen.\n");
+    let upid = task["upid"].as_str().unwrap();
+    for cluster in ["", " --cluster production"] {
+        let (code, out, err) = stage.run(&format!("tasks log {upid}{cluster}"));
+        assert!(code == 0 && out.contains("TASK OK"), "{out}{err}");
+    }
+    let (code, _, err) = stage.run("tasks log UPID:nonsense");
+    assert!(code == 64 && err.contains("no task id"), "{err}");
+}
+
+#[test]
+fn a_check_tells_all_that_matters() {
+    let stage = Stage::new();
+    let (code, out, err) = stage.run("clusters check --for fleet.yaml");
+    assert_eq!(code, 1, "{err}");
+    for words in
+        ["production  ", "certificate trusted", "as          token ", "Proxmox VE ", "quorate", "gone  offline"]
+    {
+        assert!(out.contains(words), "{words} is missing in\n{out}");
+    }
+    assert!(out.contains("privileges  all that the manifest needs are held"), "{out}");
+    let (_, out, _) = stage.run("clusters check --cluster production --for fleet.yaml -o json");
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document[0]["cluster"], "production");
+    assert_eq!(
+        (&document[0]["lacking"], &document[0]["endpoints"][0]["certificate"]),
+        (&Value::Array(vec![]), &"trusted".into())
+    );
+    assert!(document[0]["clock_ahead"].is_i64(), "{out}");
+}
+
+#[test]
+fn requests_are_logged_and_nothing_secret_is() {
+    let stage = Stage::new();
+    let (_, _, err) = stage.run("guests list --cluster staging -v");
+    assert!(err.lines().any(|line| line.starts_with("staging: GET /cluster/resources 200 ")), "{err}");
+    assert!(err.contains("attempt 1") && err.contains("127.0.0.1:"), "{err}");
+    let (_, _, err) = stage.run("guests list --cluster gone -vv --log-format json");
+    let lines: Vec<Value> = err.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert_eq!(lines.last().unwrap()["attempt"], 5, "{err}");
+    assert_eq!((&lines[0]["cluster"], &lines[0]["status"]), (&"gone".into(), &Value::Null));
+    assert_eq!(lines[0]["parameters"], serde_json::json!(["type"]));
+}
+
+#[test]
+fn a_file_of_settings_that_is_named_must_be_there() {
+    let stage = Stage::new();
+    let (code, _, err) = stage.run("--env-file nowhere.env clusters list");
+    assert!(code == 64 && err.contains("--env-file nowhere.env cannot be read"), "{err}");
+    std::fs::write(stage.folder.path().join("more.env"), "PROXMOX_CLUSTERS=other\n").unwrap();
+    // An earlier file wins over a later one.
+    let (code, out, err) = stage.run("--env-file more.env clusters list");
+    assert!(code == 0 && out.contains("production"), "{out}{err}");
+}
