@@ -76,7 +76,7 @@ fn guests_of_all_clusters_are_listed_and_shown() {
     assert!(err.contains("Cannot connect to cluster 'gone'"), "{err}");
     let head = out.lines().next().unwrap();
     assert!(head.starts_with("CLUSTER") && head.contains("STATUS"), "{out}");
-    assert!(out.lines().any(|line| line.starts_with("production") && line.contains(" 9000 ")), "{out}");
+    assert!(out.lines().any(|line| line.starts_with("production") && line.contains(" 9001 ")), "{out}");
     assert!(out.lines().any(|line| line.starts_with("staging") && line.contains("template")), "{out}");
     let (code, out, _) = stage.run("guests list --cluster staging -o json");
     let document: Value = serde_json::from_str(&out).unwrap();

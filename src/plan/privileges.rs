@@ -91,6 +91,7 @@ fn of_guest(guest: &DesiredGuest, need: &mut impl FnMut(&[&str], &[&str], String
                 need(&paths, &["VM.Config.CDROM"], words(name));
                 vec!["VM.Config.Cloudinit"]
             }
+            OptionValue::Drive(_) => vec!["VM.Config.Disk"],
             _ => spec.facts.privilege.iter().map(String::as_str).collect(),
         };
         if !privileges.is_empty() {
@@ -121,7 +122,7 @@ mod tests {
 clusters:
   c:
     vms:
-      - {name: a, vmid: 100, pool: web, cores: 2, state: running, scsi0: {storage: fast, size: 1GiB}, net0: {model: virtio, bridge: vmbr1}, ide2: local:iso/x.iso}
+      - {name: a, vmid: 100, pool: web, cores: 2, state: running, scsi0: {storage: fast, size: 1GiB}, net0: {model: virtio, bridge: vmbr1}, ide2: {iso: local:iso/x.iso}}
       - {name: b, memory: 512, clone: {from: 9000}}
 ";
 

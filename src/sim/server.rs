@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -90,7 +90,10 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut running = Running { endpoints: Vec::new(), clusters: Vec::new(), stop, listeners: JoinSet::new() };
         let start = Instant::now();
-        for (index, (name, cluster)) in clusters.into_iter().enumerate() {
+        // Who comes in over the network has a clock of its own.
+        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs());
+        for (index, (name, mut cluster)) in clusters.into_iter().enumerate() {
+            cluster.spec.epoch = epoch.as_ref().copied().unwrap_or(cluster.spec.epoch);
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.ports.get(index).copied().unwrap_or(0)));
             let failed = |error| ServerError::Listen(address, error);
             let listener = TcpListener::bind(address).await.map_err(failed)?;
