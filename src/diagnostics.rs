@@ -32,6 +32,8 @@ pub enum Severity {
     Error,
     /// The input is used, and this should be looked at.
     Warning,
+    /// The input is used as it is; there is a better way to write it.
+    Note,
 }
 
 /// One problem of an input.
@@ -72,6 +74,11 @@ impl Diagnostic {
         Self { severity: Severity::Warning, ..Self::error(code, message) }
     }
 
+    /// A note with a code.
+    pub fn note(code: &str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Note, ..Self::error(code, message) }
+    }
+
     /// The same at a place.
     #[must_use]
     pub fn at(mut self, place: &Place) -> Self {
@@ -93,8 +100,100 @@ impl Diagnostic {
         self
     }
 
+    /// The same, said of one of the guests that an `each` makes: `n = 3`.
+    #[must_use]
+    pub fn with(self, instance: &Place, words: &str) -> Self {
+        if self.is_of_instance() { self } else { self.also(instance, format!("with {words}")) }
+    }
+
+    /// True where it is said of one of the guests of an `each`; of the others the same is true.
+    pub fn is_of_instance(&self) -> bool {
+        self.related.last().is_some_and(|(_, words)| words.starts_with("with "))
+    }
+
+    /// True for a note.
+    pub fn is_note(&self) -> bool {
+        self.severity == Severity::Note
+    }
+
     /// True for an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
 }
+
+/// Every code of a problem in a manifest or in the settings, with what it says in general.
+pub const CODES: &[(&str, &str)] = &[
+    ("access", "What the tool may do in a cluster is neither `apply` nor `read`."),
+    ("alias", "A YAML alias that expands to too much, or stands in its own anchor."),
+    ("ambiguous-cluster", "Several clusters could take this guest."),
+    ("api-url", "The address of a cluster cannot be used."),
+    ("boolean", "A setting is neither true nor false."),
+    ("clone-of-itself", "A guest that is cloned from itself."),
+    ("cluster-name", "A name that no cluster can have."),
+    ("cluster-twice", "Two clusters of one name."),
+    ("default-cluster", "The default cluster is not configured."),
+    ("dependency-cycle", "Guests that wait for each other."),
+    ("disagreement", "Two files that say different things of one matter."),
+    ("duplicate-key", "A key, a profile or a setting that is given twice."),
+    ("each", "An `each` that is not one variable with its values."),
+    ("empty", "A manifest without guests and clusters."),
+    ("encoding", "A file that is no UTF-8 text."),
+    ("env-line", "A line of a settings file that is none."),
+    ("env-twice", "A setting that stands twice in one file."),
+    ("fingerprint", "A certificate's fingerprint that is none."),
+    ("include", "A file that cannot be included, or holds what an included file may not."),
+    ("include-cycle", "Files that include each other."),
+    ("incomplete", "Something that is to be made and lacks a part."),
+    ("literal-secret", "A secret that stands in the manifest itself."),
+    ("merge-key", "A YAML merge key."),
+    ("misplaced-key", "A key of a guest in a profile or among defaults."),
+    ("misplaced-reference", "A reference to a variable where no secret stands."),
+    ("misplaced-template", "A template where none may stand."),
+    ("missing-secret", "A secret's variable that is not set here."),
+    ("missing-variable", "A setting that a cluster lacks."),
+    ("no-cluster", "No cluster is configured, or none fits."),
+    ("no-fleet", "A manifest that does not say which fleet it is."),
+    ("no-name", "A guest without a name."),
+    ("no-rootfs", "A container without a root disk."),
+    ("no-settings", "No cluster is configured; the names in the manifest are taken for granted."),
+    ("no-source", "A container that does not say what it is made from."),
+    ("not-a-manifest", "A YAML file in the manifest's folder that holds none of its keys."),
+    ("not-settable", "An option of Proxmox that a manifest does not set."),
+    ("number", "A setting that is no number."),
+    ("pattern", "A pattern that routes nothing, or is none."),
+    ("prune-ignored", "Orphans are not sought in a part of a fleet."),
+    ("same-cluster", "Two names of one cluster."),
+    ("same-guest", "One guest that stands twice."),
+    ("same-name", "A VM and a container of one name in one cluster."),
+    ("same-vmid", "Two guests that claim one id."),
+    ("settings-conflict", "Settings that exclude each other."),
+    ("several-documents", "A file with more than one YAML document."),
+    ("spelling", "A value that has a more usual spelling."),
+    ("template", "A template without a value."),
+    ("template-state", "A template that is to run."),
+    ("token-id", "The name of an API token that is none."),
+    ("too-deep", "Maps and lists nested without end."),
+    ("too-large", "A file that is too large to be a manifest."),
+    ("two-sources", "A guest that is made from two things."),
+    ("unknown-cluster", "A cluster that is not configured."),
+    ("unknown-dependency", "A guest that is waited for and is not there."),
+    ("unknown-key", "A key that is neither ours nor Proxmox's."),
+    ("unknown-option", "An option that the kind of guest lacks."),
+    ("unknown-profile", "A profile that is not defined."),
+    ("unknown-setting", "A setting that is not known."),
+    ("unknown-target", "A guest or cluster that was asked for and is not in the manifest."),
+    ("unknown-variable", "A value for a variable that the manifest does not have."),
+    ("unquoted-template", "A template without quotes, which YAML takes for a map."),
+    ("unreadable", "A file that cannot be read."),
+    ("unsupported", "What this version cannot carry out."),
+    ("unused-acceptance", "A permission that nothing asks for."),
+    ("username", "A user's name that is none."),
+    ("vmid-range", "A range of guest ids that is none, or overlaps another."),
+    ("wrong-cluster", "A guest that names another cluster than it stands under."),
+    ("wrong-type", "A value of the wrong kind: a list, a map, a single value."),
+    ("wrong-value", "A value that is not allowed."),
+    ("yaml", "Text that is no YAML."),
+    ("yaml-key", "A YAML map without a key."),
+    ("yaml-tag", "A YAML tag, which has no meaning in a manifest."),
+];

@@ -27,6 +27,8 @@ fn the_whole_command_line() {
     let commands = [
         "",
         "validate",
+        "show",
+        "init",
         "plan",
         "apply",
         "drift",

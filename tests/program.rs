@@ -320,3 +320,30 @@ fn usage_errors_are_64_and_help_is_0() {
         assert_eq!(code, 0, "{help}: {text}");
     }
 }
+
+#[test]
+fn a_secret_in_the_manifest_is_sent_and_never_shown() {
+    let stage = Stage::new(&["production"]);
+    stage.write(
+        "fleet.yaml",
+        "fleet: s\nclusters:\n  production:\n    vms:\n      - name: prod-s\n        clone: {from: debian-12}\n        \
+         cipassword: hunter2\n",
+    );
+    let (code, text) = stage.run("plan fleet.yaml -o json=plan.json");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("literal-secret") && !text.contains("hunter2"), "{text}");
+    let saved = std::fs::read_to_string(stage.folder.path().join("plan.json")).unwrap();
+    assert!(saved.contains("manifest:fleet.yaml:7:21") && !saved.contains("hunter2"), "{saved}");
+    // A saved plan does not hold it, and says where it stands.
+    let (code, text) = stage.run("apply --plan plan.json");
+    assert_eq!(code, 64, "{text}");
+    assert!(text.contains("fleet.yaml:7:21") && text.contains("{env: NAME}"), "{text}");
+    assert!(!stage.methods().contains(&"POST".to_owned()));
+    let (code, text) = stage.run("apply fleet.yaml --auto-approve");
+    assert_eq!(code, 0, "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    let cluster = stage.running.as_ref().unwrap().cluster("production").unwrap();
+    let cluster = pvefleet::sim::transport::lock(&cluster);
+    let set = cluster.guest_ids().any(|id| format!("{:?}", cluster.guest_file(id)).contains("cipassword"));
+    assert!(set, "the password was not sent");
+}

@@ -26,6 +26,14 @@ fn pieces() -> impl Strategy<Value = String> {
         Just("    cipassword: {env: A}\n".to_owned()),
         Just("    memory: 4GiB\n".to_owned()),
         Just("profiles: {a: {vmid: 1}}\n".to_owned()),
+        Just("vars: {n: 1, m: [a, {b: c}]}\n".to_owned()),
+        Just("include: [f, ../x.yaml]\n".to_owned()),
+        Just("    each: {n: 1..3}\n".to_owned()),
+        Just("    each: {h: [{a: 1}, b, [c]]}\n".to_owned()),
+        Just("    description: \"{{ n }} {{ m.b | ".to_owned()),
+        Just("'%02d' | format(n) }}\"\n".to_owned()),
+        Just("    ha: {state: started, group: null}\n".to_owned()),
+        Just("    scsi1: {import: \"a:b\", moved_from: scsi0}\n".to_owned()),
         "[ -~\\n\u{e9}\u{1f600}]{0,12}",
     ];
     proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
@@ -57,6 +65,12 @@ proptest! {
     #[test]
     fn any_text_as_a_manifest(text in any::<String>()) {
         drawn(&text);
+    }
+
+    /// Whatever an expression is, it ends, and soon.
+    #[test]
+    fn any_expression(expression in "[a-z0-9 +*/%|.'()\\[\\]{}<>=~,-]{0,40}") {
+        drawn(&format!("fleet: f\nvars: {{a: 1, b: [x, y], c: {{d: e}}}}\nvms:\n  - name: a\n    description: >-\n      {{{{{expression}}}}}\n"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::progress::Progress;
 use super::terminal::Terminal;
 use crate::apply::{self, Cancel, Journal};
 use crate::client::{ClusterClient, MultiClusterClient};
-use crate::clusters::Variables;
+
 use crate::ops;
 use crate::plan::{self, FORMAT_VERSION, Plan};
 use crate::report::{outcome_text, plan_text};
@@ -48,7 +48,7 @@ async fn manifest(
     env_files: &[PathBuf],
     terminal: &Terminal,
 ) -> Result<u8, Failure> {
-    let inputs = inputs::load(path, env_files, false)?;
+    let inputs = inputs::load(path, &command.variables.var, env_files, false)?;
     inputs.warn(terminal);
     let multi = connect::clients(&inputs.registry, env_files, terminal.log);
     let mut clients = usable(&multi);
@@ -93,8 +93,9 @@ async fn manifest(
         terminal.note(plan_text::plan(&plan, terminal.err).trim_end());
     }
     leave_out(&multi, &plan, &mut clients, terminal).await;
-    let again = format!("pvefleet apply {}{}", path.display(), flags(&command.selection));
-    run(command, &plan, &clients, inputs.variables, &again, terminal).await
+    let again = format!("pvefleet apply {}{}", path.display(), flags(&command.selection, &command.variables.var));
+    let secrets = EnvironmentSecrets::new(inputs.variables, inputs.written);
+    run(command, &plan, &clients, secrets, &again, terminal).await
 }
 
 /// Carries out a plan that was saved and reviewed.
@@ -127,12 +128,14 @@ async fn saved(command: &ApplyCommand, file: &Path, env_files: &[PathBuf], termi
     }
     leave_out(&multi, &plan, &mut clients, terminal).await;
     let again = format!("pvefleet apply --plan {shown}");
-    run(command, &plan, &clients, variables, &again, terminal).await
+    let secrets = EnvironmentSecrets::new(variables, BTreeMap::new());
+    run(command, &plan, &clients, secrets, &again, terminal).await
 }
 
 /// The options of a selection as they were typed.
-fn flags(selection: &Selection) -> String {
+fn flags(selection: &Selection, vars: &[(String, String)]) -> String {
     let mut text = String::new();
+    vars.iter().for_each(|(name, value)| text.push_str(&format!(" --var {name}={value}")));
     if selection.prune {
         text.push_str(" --prune");
     }
@@ -186,7 +189,7 @@ async fn run(
     command: &ApplyCommand,
     plan: &Plan,
     clients: &BTreeMap<String, ClusterClient>,
-    variables: Variables,
+    secrets: EnvironmentSecrets,
     again: &str,
     terminal: &Terminal,
 ) -> Result<u8, Failure> {
@@ -198,7 +201,6 @@ async fn run(
         timeout: Duration::from_secs(command.timeout),
         ..apply::Options::default()
     };
-    let secrets = EnvironmentSecrets::new(variables);
     let progress = Arc::new(Progress::new(terminal.quiet, terminal.log.verbosity > 0));
     let (cancel, cancelled) = watch::channel(Cancel::No);
     let listener = tokio::spawn(listen(cancel, Arc::clone(&progress)));

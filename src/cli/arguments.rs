@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::output::Output;
+use super::output::{FindingsFormat, ManifestFormat, Output};
 use crate::plan::Acceptance;
 
 /// Declarative reconciler for fleets of Proxmox VE clusters.
@@ -82,8 +82,24 @@ pub enum Command {
     ///
     /// Reads the manifest and the cluster settings, and reports every problem of every file at once, each with its
     /// line and what to do. Exit code 0 when it can be planned with, 64 when not.
-    #[command(after_help = "Example:\n  pvefleet validate examples/homelab")]
+    #[command(
+        after_help = "Examples:\n  pvefleet validate examples/homelab\n  pvefleet validate . -o github -o sarif=findings.sarif"
+    )]
     Validate(Validate),
+    /// Show a manifest resolved: routed, merged, each template replaced.
+    ///
+    /// What is printed is a manifest again, for the same fleet. Secrets that stand in the manifest are left out. Asks no
+    /// cluster. Exit code 64 when the manifest has errors.
+    #[command(
+        after_help = "Examples:\n  pvefleet show examples/homelab\n  pvefleet show examples/homelab prod-web-01 --origin"
+    )]
+    Show(ShowCommand),
+    /// Write a manifest and settings to start from.
+    ///
+    /// Makes DIR/fleet.yaml, with comments that say what can stand there, and DIR/.env with a place for the address and
+    /// the token of each cluster. Nothing that exists is overwritten.
+    #[command(after_help = "Example:\n  pvefleet init homelab --cluster production --cluster staging")]
+    Init(InitCommand),
     /// Show what would change. Sends nothing but reads.
     ///
     /// Reads the clusters that the manifest names, compares them with it, and prints the changes: what is made,
@@ -166,6 +182,19 @@ pub struct Document {
     pub output: Vec<Output>,
 }
 
+/// Values for the variables of a manifest.
+#[derive(Debug, Args)]
+pub struct Variables {
+    /// Give a variable of the manifest this value; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub var: Vec<(String, String)>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// What a run covers and what it may do.
 #[derive(Debug, Args)]
 pub struct Selection {
@@ -190,9 +219,42 @@ pub struct Selection {
 pub struct Validate {
     /// A manifest file, or a folder of them.
     pub path: PathBuf,
-    /// Output.
+    /// Variables.
     #[command(flatten)]
-    pub document: Document,
+    pub variables: Variables,
+    /// Write the problems as text, json, github or sarif, to standard output or to FILE; may be repeated.
+    ///
+    /// `github` prints annotations of a GitHub workflow, `sarif` a file for code scanning.
+    #[arg(short, long = "output", value_name = "FORMAT[=FILE]", default_value = "text")]
+    pub output: Vec<Output<FindingsFormat>>,
+}
+
+/// `show`.
+#[derive(Debug, Args)]
+pub struct ShowCommand {
+    /// A manifest file, or a folder of them.
+    pub path: PathBuf,
+    /// Only this guest, GUEST or CLUSTER/GUEST.
+    pub guest: Option<String>,
+    /// Say of each value which layer it came from, and where that stands.
+    #[arg(long)]
+    pub origin: bool,
+    /// Variables.
+    #[command(flatten)]
+    pub variables: Variables,
+    /// Write the manifest as yaml or json, to standard output or to FILE; may be repeated.
+    #[arg(short, long = "output", value_name = "FORMAT[=FILE]", default_value = "yaml")]
+    pub output: Vec<Output<ManifestFormat>>,
+}
+
+/// `init`.
+#[derive(Debug, Args)]
+pub struct InitCommand {
+    /// The folder to write to; it is made where it does not exist.
+    pub dir: PathBuf,
+    /// A cluster to have a place for; may be repeated, and the first is the default one.
+    #[arg(long, value_name = "NAME", required = true)]
+    pub cluster: Vec<String>,
 }
 
 /// `plan`.
@@ -200,6 +262,9 @@ pub struct Validate {
 pub struct PlanCommand {
     /// A manifest file, or a folder of them.
     pub path: PathBuf,
+    /// Variables.
+    #[command(flatten)]
+    pub variables: Variables,
     /// Selection.
     #[command(flatten)]
     pub selection: Selection,
@@ -216,6 +281,9 @@ pub struct PlanCommand {
 pub struct DriftCommand {
     /// A manifest file, or a folder of them.
     pub path: PathBuf,
+    /// Variables.
+    #[command(flatten)]
+    pub variables: Variables,
     /// Only this cluster; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub cluster: Vec<String>,
@@ -233,8 +301,11 @@ pub struct ApplyCommand {
     /// A manifest file, or a folder of them.
     #[arg(required_unless_present = "plan", conflicts_with = "plan")]
     pub path: Option<PathBuf>,
+    /// Variables.
+    #[command(flatten)]
+    pub variables: Variables,
     /// Carry out this saved plan (`plan -o json=FILE`); it is the approval.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["prune", "accept", "cluster", "target", "plan_id", "auto_approve"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["var", "prune", "accept", "cluster", "target", "plan_id", "auto_approve"])]
     pub plan: Option<PathBuf>,
     /// Go on only if planning gives this very plan; it is the approval.
     #[arg(long, value_name = "ID")]

@@ -75,7 +75,7 @@ pub async fn run(command: &Clusters, env_files: &[PathBuf], terminal: &Terminal)
             let registry = environment::registry(&variables).map_err(Failure::problems)?;
             let names = chosen(cluster, &registry)?;
             let desired = match manifest {
-                Some(path) => Some(inputs::load(path, env_files, false)?.desired),
+                Some(path) => Some(inputs::load(path, &[], env_files, false)?.desired),
                 None => None,
             };
             let clients = connect::clients(&registry, env_files, terminal.log);

@@ -1,5 +1,6 @@
 //! The only reader of the process environment and of `.env` files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -7,6 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::apply::SecretSource;
 use crate::clusters::{self, Registry, SecretSource as TokenSource, Variables};
+use crate::desired::SecretReference;
 use crate::diagnostics::Diagnostic;
 use crate::secret::Secret;
 
@@ -72,15 +74,16 @@ pub fn ca_file(path: &str) -> std::io::Result<String> {
     std::fs::read_to_string(path)
 }
 
-/// Secrets of the manifest, from the variables.
+/// Secrets of the manifest: from the variables, or written in it.
 pub struct EnvironmentSecrets {
     variables: Variables,
+    written: BTreeMap<SecretReference, Secret>,
 }
 
 impl EnvironmentSecrets {
-    /// Takes the variables that the run has.
-    pub fn new(variables: Variables) -> Self {
-        Self { variables }
+    /// Takes the variables that the run has, and the secrets that its manifest holds itself.
+    pub fn new(variables: Variables, written: BTreeMap<SecretReference, Secret>) -> Self {
+        Self { variables, written }
     }
 
     /// True where the variable is set.
@@ -90,7 +93,12 @@ impl EnvironmentSecrets {
 }
 
 impl SecretSource for EnvironmentSecrets {
-    fn secret(&self, reference: &crate::desired::SecretReference) -> Result<Secret, String> {
+    fn secret(&self, reference: &SecretReference) -> Result<Secret, String> {
+        if let Some(place) = reference.written_at() {
+            let found = self.written.get(reference).cloned();
+            let words = format!("the secret at {place} stands in the manifest, and a saved plan holds none");
+            return found.ok_or_else(|| format!("{words}: write it as {{env: NAME}} and plan again"));
+        }
         match self.variables.get(&reference.env) {
             Some(variable) => Ok(variable.value.clone()),
             None => Err(format!("the environment variable {} is not set", reference.env)),

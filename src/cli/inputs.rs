@@ -1,16 +1,18 @@
 //! From a path to the resolved fleet, with every problem of every file at once.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::environment;
 use super::failure::Failure;
 use super::terminal::Terminal;
 use crate::clusters::{Access, Registry, Variables};
-use crate::desired::{self, Desired};
-use crate::diagnostics::Diagnostic;
-use crate::manifest::{self, Fleet};
+use crate::desired::{self, Desired, OptionValue, SecretReference};
+use crate::diagnostics::{Diagnostic, Place};
+use crate::manifest::{self, Fleet, Outside};
 use crate::report::findings::{self, Sources};
+use crate::secret::Secret;
 
 /// Everything a command needs to begin with.
 pub struct Inputs {
@@ -20,6 +22,8 @@ pub struct Inputs {
     pub registry: Registry,
     /// The variables that they came from.
     pub variables: Variables,
+    /// The secrets that stand in the manifest itself.
+    pub written: BTreeMap<SecretReference, Secret>,
     /// What should be looked at.
     pub warnings: Vec<Diagnostic>,
     /// The texts that warnings point into.
@@ -36,16 +40,29 @@ const MAX_FILE: u64 = 8 << 20;
 /// # Errors
 ///
 /// Problems of the manifest, of the settings, or of both.
-pub fn load(path: &Path, env_files: &[PathBuf], offline: bool) -> Result<Inputs, Failure> {
+pub fn load(path: &Path, vars: &[(String, String)], env_files: &[PathBuf], offline: bool) -> Result<Inputs, Failure> {
     let variables = environment::variables(env_files).map_err(|error| Failure::Usage(format!("{error:#}")))?;
-    let (files, partial) = read_files(path)?;
-    let sources: Sources = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let Files { texts, partial, mut problems } = read_files(path)?;
+    let sources = RefCell::new(texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect::<Sources>());
     let registry = if offline { environment::registry_offline(&variables) } else { environment::registry(&variables) };
-    let (fleet, mut problems) = manifest::read_with(&files, &referenced);
+    let include = |name: &str| {
+        let text = included(name)?;
+        sources.borrow_mut().add(name, &text);
+        Ok(text)
+    };
+    let outside = Outside { vars, file: &referenced, include: &include };
+    let unread = problems.iter().any(Diagnostic::is_error);
+    let (mut fleet, more) = manifest::read_with(&texts, &outside);
+    // What a file that cannot be read would have said is not missed as well.
+    problems.extend(more.into_iter().filter(|problem| !(unread && problem.code == "no-fleet")));
+    if let Some(fleet) = fleet.as_mut().filter(|_| unread) {
+        fleet.complete = false;
+    }
+    let sources = sources.into_inner();
     let registry = match registry {
         Ok(registry) => Some(registry),
         // Without any settings a manifest can still be checked, but for the rules that route by name.
-        Err(more) if offline && fleet.is_some() && !variables.names().any(|name| name.starts_with("PROXMOX_")) => {
+        Err(more) if offline && !variables.names().any(|name| name.starts_with("PROXMOX_")) => {
             drop(more);
             problems.push(
                 Diagnostic::warning(
@@ -78,7 +95,8 @@ pub fn load(path: &Path, env_files: &[PathBuf], offline: bool) -> Result<Inputs,
     }
     match (resolved, registry) {
         (Some(desired), Some(registry)) if !problems.iter().any(Diagnostic::is_error) => {
-            Ok(Inputs { desired, registry, variables, warnings: problems, sources, partial })
+            let written = fleet.as_ref().map(desired::written_secrets).unwrap_or_default();
+            Ok(Inputs { desired, registry, variables, written, warnings: problems, sources, partial })
         }
         _ => Err(Failure::Input { problems, sources }),
     }
@@ -101,47 +119,89 @@ fn stand_in(fleet: &Fleet) -> Registry {
 }
 
 impl Inputs {
-    /// Prints the warnings.
+    /// Adds a warning for each variable that apply will need and that is not set here.
+    pub fn warn_of_missing_secrets(&mut self) {
+        let mut told = BTreeSet::new();
+        let guests = self.desired.clusters.values().flat_map(|cluster| &cluster.guests);
+        for option in guests.flat_map(|guest| guest.options.values()) {
+            let OptionValue::Secret(reference) = &option.value else { continue };
+            let is_set = reference.written_at().is_some() || self.variables.get(&reference.env).is_some();
+            if is_set || !told.insert(&reference.env) {
+                continue;
+            }
+            let message = format!("the variable {} is not set here; apply needs it", reference.env);
+            let problem = Diagnostic::warning("missing-secret", message).at(&option.place);
+            self.warnings.push(problem.hint("set it, or put a line for it into `.env`, where apply runs"));
+        }
+    }
+
+    /// Prints the warnings; notes are for `validate` alone.
     pub fn warn(&self, terminal: &Terminal) {
-        if !self.warnings.is_empty() && !terminal.quiet {
-            terminal.say(&findings::text(&self.warnings, &self.sources, terminal.err.color, terminal.err.width));
+        let warnings: Vec<Diagnostic> = self.warnings.iter().filter(|problem| !problem.is_note()).cloned().collect();
+        if !warnings.is_empty() && !terminal.quiet {
+            terminal.say(&findings::text(&warnings, &self.sources, terminal.err.color, terminal.err.width));
         }
     }
 }
 
-/// The files that a path means, as name and text, and whether the path is only a part of a folder's fleet.
-fn read_files(path: &Path) -> Result<(Vec<(String, String)>, bool), Failure> {
+/// The files that a path means.
+struct Files {
+    /// Name and text of each that can be read.
+    texts: Vec<(String, String)>,
+    /// The path is only a part of a folder's fleet.
+    partial: bool,
+    /// Why others cannot.
+    problems: Vec<Diagnostic>,
+}
+
+fn read_files(path: &Path) -> Result<Files, Failure> {
     let shown = path.display();
     let metadata =
         std::fs::metadata(path).map_err(|error| Failure::Usage(format!("{shown} cannot be read: {error}")))?;
     if metadata.is_dir() {
-        let files = read_folder(path)?;
-        if files.is_empty() {
+        let files = read_folder(path).map_err(|error| Failure::Usage(format!("{shown} cannot be read: {error}")))?;
+        if files.texts.is_empty() && files.problems.is_empty() {
             return Err(Failure::Usage(format!("{shown} holds no manifest: no *.yaml or *.yml directly in it")));
         }
-        return Ok((files, false));
+        return Ok(files);
     }
-    let text = read_file(path)?;
+    let mut files = Files { texts: Vec::new(), partial: false, problems: Vec::new() };
+    files.read(path);
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     // Other manifests beside it may hold more of this fleet.
-    let others = read_folder(parent).unwrap_or_default();
-    let partial = others
+    let others = read_folder(parent).map(|files| files.texts).unwrap_or_default();
+    files.partial = others
         .iter()
         .any(|(name, text)| Path::new(name).file_name() != path.file_name() && manifest::is_manifest(text));
-    Ok((vec![(shown.to_string(), text)], partial))
+    Ok(files)
 }
 
-fn read_folder(folder: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let shown = folder.display();
-    let entries =
-        std::fs::read_dir(folder).map_err(|error| Failure::Usage(format!("{shown} cannot be read: {error}")))?;
-    let mut paths: Vec<PathBuf> = entries
+fn read_folder(folder: &Path) -> std::io::Result<Files> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"))
         .filter(|path| path.is_file())
         .collect();
     paths.sort();
-    paths.into_iter().map(|path| Ok((path.display().to_string(), read_file(&path)?))).collect()
+    let mut files = Files { texts: Vec::new(), partial: false, problems: Vec::new() };
+    paths.iter().for_each(|path| files.read(path));
+    Ok(files)
+}
+
+impl Files {
+    fn read(&mut self, path: &Path) {
+        match read_file(path) {
+            Ok(text) => self.texts.push((path.display().to_string(), text)),
+            Err(Unread { code, reason, line, column }) => {
+                let place = Place { file: path.display().to_string(), line, column, length: 1 };
+                let problem = Diagnostic::error(code, format!("this file {reason}")).at(&place);
+                self.problems.push(match code {
+                    "encoding" => problem.hint("save it as UTF-8"),
+                    _ => problem,
+                });
+            }
+        }
+    }
 }
 
 /// The text of a file that a manifest refers to; a link may not lead out of the manifest's folder.
@@ -152,22 +212,35 @@ fn referenced(manifest: &str, path: &str) -> Result<String, String> {
     if !target.starts_with(&folder) {
         return Err("a link leads out of the manifest's folder".to_owned());
     }
-    read_file(&target).map_err(|failure| match failure {
-        Failure::Usage(words) => words,
-        _ => "it cannot be read".to_owned(),
-    })
+    read_file(&target).map_err(|unread| format!("it {}", unread.reason))
 }
 
-fn read_file(path: &Path) -> Result<String, Failure> {
-    let shown = path.display();
-    let length = std::fs::metadata(path).map(|metadata| metadata.len());
-    if length.is_ok_and(|length| length > MAX_FILE) {
-        return Err(Failure::Usage(format!("{shown} is larger than 8 MiB; a manifest is not")));
+/// The text of a file that a manifest includes.
+fn included(name: &str) -> Result<String, String> {
+    read_file(Path::new(name)).map_err(|unread| format!("it {}", unread.reason))
+}
+
+/// Why a file cannot be read, and where that shows.
+struct Unread {
+    code: &'static str,
+    reason: String,
+    line: u32,
+    column: u32,
+}
+
+fn read_file(path: &Path) -> Result<String, Unread> {
+    let unread = |code, reason: String| Unread { code, reason, line: 1, column: 1 };
+    let failed = |error: std::io::Error| unread("unreadable", format!("cannot be read: {error}"));
+    let length = std::fs::metadata(path).map_err(failed)?.len();
+    if length > MAX_FILE {
+        return Err(unread("too-large", "is larger than 8 MiB; a manifest is not".to_owned()));
     }
-    let bytes = std::fs::read(path).map_err(|error| Failure::Usage(format!("{shown} cannot be read: {error}")))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let line =
-            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-        Failure::Usage(format!("{shown}:{line} is not UTF-8 text"))
+    String::from_utf8(std::fs::read(path).map_err(failed)?).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = valid.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let reason = format!("is not UTF-8 text from line {line} on");
+        Unread { code: "encoding", reason, line: number(line), column: number(column) }
     })
 }

@@ -9,13 +9,16 @@ mod environment;
 mod explain;
 mod failure;
 mod guests;
+mod init;
 mod inputs;
 mod output;
 mod plan;
 mod progress;
+mod show;
 mod sim;
 mod tasks;
 mod terminal;
+mod validate;
 mod yaml;
 
 use std::process::ExitCode;
@@ -50,7 +53,9 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments, terminal: &Terminal) -> Result<u8, Failure> {
     let env_files = arguments.global.env_file;
     match arguments.command {
-        Command::Validate(command) => plan::validate(&command, &env_files, terminal),
+        Command::Validate(command) => validate::validate(&command, &env_files, terminal),
+        Command::Show(command) => show::show(&command, &env_files, terminal),
+        Command::Init(command) => init::init(&command, terminal),
         Command::Plan(command) => block_on(plan::plan(&command, &env_files, terminal)),
         Command::Drift(command) => block_on(plan::drift(&command, &env_files, terminal)),
         Command::Apply(command) => block_on(apply::apply(&command, &env_files, terminal)),

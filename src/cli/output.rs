@@ -7,6 +7,12 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
+/// The formats that a document can have, by name.
+pub trait Formats: Copy + Send + Sync + 'static {
+    /// All of them.
+    const ALL: &'static [(&'static str, Self)];
+}
+
 /// A format of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -16,16 +22,51 @@ pub enum Format {
     Json,
 }
 
+impl Formats for Format {
+    const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+/// A format of the problems of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FindingsFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// Annotations of a GitHub workflow.
+    Github,
+    /// For code scanning, SARIF 2.1.0.
+    Sarif,
+}
+
+impl Formats for FindingsFormat {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("text", Self::Text), ("json", Self::Json), ("github", Self::Github), ("sarif", Self::Sarif)];
+}
+
+/// A format of a resolved manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ManifestFormat {
+    /// As a manifest is written.
+    Yaml,
+    /// For programs.
+    Json,
+}
+
+impl Formats for ManifestFormat {
+    const ALL: &'static [(&'static str, Self)] = &[("yaml", Self::Yaml), ("json", Self::Json)];
+}
+
 /// One `-o`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
+pub struct Output<F = Format> {
     /// The format.
-    pub format: Format,
+    pub format: F,
     /// The file; nothing means standard output.
     pub file: Option<PathBuf>,
 }
 
-impl FromStr for Output {
+impl<F: Formats> FromStr for Output<F> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -34,12 +75,12 @@ impl FromStr for Output {
             Some((format, file)) => (format, Some(PathBuf::from(file))),
             None => (text, None),
         };
-        let format = match format {
-            "text" => Format::Text,
-            "json" => Format::Json,
-            other => return Err(format!("`{other}` is no format; text and json are")),
+        let Some((_, format)) = F::ALL.iter().find(|(name, _)| *name == format) else {
+            let names: Vec<&str> = F::ALL.iter().map(|(name, _)| *name).collect();
+            let (last, others) = names.split_last().unwrap_or((&"", &[]));
+            return Err(format!("`{format}` is no format; {} and {last} are", others.join(", ")));
         };
-        Ok(Self { format, file })
+        Ok(Self { format: *format, file })
     }
 }
 
@@ -48,7 +89,7 @@ impl FromStr for Output {
 /// # Errors
 ///
 /// When more than one output names no file.
-pub fn check(outputs: &[Output]) -> Result<()> {
+pub fn check<F>(outputs: &[Output<F>]) -> Result<()> {
     let mut files: Vec<_> = outputs.iter().filter_map(|output| output.file.as_ref()).collect();
     files.sort();
     if let Some(twice) = files.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -65,7 +106,7 @@ pub fn check(outputs: &[Output]) -> Result<()> {
 /// # Errors
 ///
 /// The first file that cannot be written.
-pub fn probe(outputs: &[Output]) -> Result<()> {
+pub fn probe<F>(outputs: &[Output<F>]) -> Result<()> {
     for path in outputs.iter().filter_map(|output| output.file.as_ref()) {
         let beside = beside(path).with_context(|| format!("cannot write {}", path.display()))?;
         let made = private_file(&beside).map(drop);
@@ -89,7 +130,7 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
 /// # Errors
 ///
 /// A file that cannot be written. A reader that went away is no error.
-pub fn write(outputs: &[Output], mut render: impl FnMut(Format, bool) -> Result<String>) -> Result<()> {
+pub fn write<F: Copy>(outputs: &[Output<F>], mut render: impl FnMut(F, bool) -> Result<String>) -> Result<()> {
     for output in outputs {
         let mut text = render(output.format, output.file.is_none())?;
         if !text.ends_with('\n') {

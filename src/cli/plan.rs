@@ -1,13 +1,11 @@
-//! `validate`, `plan` and `drift`: commands that write nothing.
+//! `plan` and `drift`: commands that write nothing.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
-use super::arguments::{DriftCommand, PlanCommand, Selection, Validate};
+use super::arguments::{DriftCommand, PlanCommand, Selection};
 use super::connect;
 use super::environment;
 use super::failure::Failure;
@@ -16,7 +14,7 @@ use super::output::{self, Format, Output};
 use super::terminal::Terminal;
 use crate::ops;
 use crate::plan::{self, Plan, PlanOptions};
-use crate::report::{findings, plan_text};
+use crate::report::plan_text;
 
 /// A plan as a file: the document, and what is not part of it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,50 +39,6 @@ impl Envelope {
     }
 }
 
-/// `validate`.
-///
-/// # Errors
-///
-/// Wrong input.
-pub fn validate(command: &Validate, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
-    check_outputs(&command.document.output)?;
-    let inputs = match inputs::load(&command.path, env_files, true) {
-        Ok(inputs) => inputs,
-        Err(Failure::Input { problems, sources })
-            if command.document.output.iter().any(|output| output.format == Format::Json) =>
-        {
-            output::write(&command.document.output, |format, to_screen| match format {
-                Format::Json => Ok(serde_json::to_string_pretty(&json!({"problems": problems}))?),
-                Format::Text => {
-                    let layout = if to_screen { terminal.out } else { terminal.file() };
-                    let drawn = findings::text(&problems, &sources, layout.color, layout.width);
-                    Ok(format!("{drawn}{}", findings::summary(&problems)))
-                }
-            })?;
-            return Ok(super::failure::USAGE);
-        }
-        Err(failure) => return Err(failure),
-    };
-    let guests: BTreeMap<&str, usize> =
-        inputs.desired.clusters.iter().map(|(name, cluster)| (name.as_str(), cluster.guests.len())).collect();
-    output::write(&command.document.output, |format, to_screen| match format {
-        Format::Json => Ok(serde_json::to_string_pretty(&json!({
-            "fleet": inputs.desired.fleet,
-            "clusters": guests,
-            "problems": inputs.warnings,
-        }))?),
-        Format::Text => {
-            let layout = if to_screen { terminal.out } else { terminal.file() };
-            let drawn = findings::text(&inputs.warnings, &inputs.sources, layout.color, layout.width);
-            let listed: Vec<String> = guests.iter().map(|(name, number)| format!("{name} {number}")).collect();
-            let total: usize = guests.values().sum();
-            let counted = crate::report::style::count(total, "guest");
-            Ok(format!("{drawn}Fleet {}: {counted} ({}). No errors.", inputs.desired.fleet, listed.join(", ")))
-        }
-    })?;
-    Ok(0)
-}
-
 /// `plan`.
 ///
 /// # Errors
@@ -92,7 +46,7 @@ pub fn validate(command: &Validate, env_files: &[PathBuf], terminal: &Terminal) 
 /// Wrong input.
 pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.document.output)?;
-    let inputs = inputs::load(&command.path, env_files, false)?;
+    let inputs = inputs::load(&command.path, &command.variables.var, env_files, false)?;
     inputs.warn(terminal);
     warn_of_missing_secrets(&inputs, terminal);
     let clients = connect::clients(&inputs.registry, env_files, terminal.log);
@@ -113,7 +67,7 @@ pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Termi
 /// Wrong input.
 pub async fn drift(command: &DriftCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.document.output)?;
-    let inputs = inputs::load(&command.path, env_files, false)?;
+    let inputs = inputs::load(&command.path, &command.variables.var, env_files, false)?;
     inputs.warn(terminal);
     let clients = connect::clients(&inputs.registry, env_files, terminal.log);
     let options = PlanOptions {
@@ -135,7 +89,7 @@ pub async fn drift(command: &DriftCommand, env_files: &[PathBuf], terminal: &Ter
 }
 
 /// Refuses two documents in one place, and files that cannot be written, before anything is read or sent.
-pub fn check_outputs(outputs: &[Output]) -> Result<(), Failure> {
+pub fn check_outputs<F>(outputs: &[Output<F>]) -> Result<(), Failure> {
     output::check(outputs).and_then(|()| output::probe(outputs)).map_err(|error| Failure::Usage(format!("{error:#}")))
 }
 
@@ -160,15 +114,16 @@ pub fn plan_options(selection: &Selection, partial: bool) -> PlanOptions {
 
 /// A secret that is not set is no error before apply.
 fn warn_of_missing_secrets(inputs: &Inputs, terminal: &Terminal) {
-    let secrets = environment::EnvironmentSecrets::new(inputs.variables.clone());
+    let secrets = environment::EnvironmentSecrets::new(inputs.variables.clone(), inputs.written.clone());
     let guests = inputs.desired.clusters.values().flat_map(|cluster| &cluster.guests);
     let mut missing: Vec<&str> = guests
         .flat_map(|guest| guest.options.values())
         .filter_map(|option| match &option.value {
-            crate::desired::OptionValue::Secret(reference) => Some(reference.env.as_str()),
+            crate::desired::OptionValue::Secret(reference) => Some(reference),
             _ => None,
         })
-        .filter(|name| !secrets.has(name))
+        .filter(|reference| reference.written_at().is_none() && !secrets.has(&reference.env))
+        .map(|reference| reference.env.as_str())
         .collect();
     missing.sort_unstable();
     missing.dedup();

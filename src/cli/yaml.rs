@@ -39,7 +39,7 @@ pub fn place_of(root: &Node, path: &[String]) -> Place {
             NodeKind::List(items) => {
                 step.parse().ok().and_then(|index: usize| items.get(index)).map(|item| (item, None))
             }
-            NodeKind::Null | NodeKind::Scalar { .. } => None,
+            NodeKind::Null | NodeKind::Scalar { .. } | NodeKind::Refused => None,
         };
         match next {
             Some((_, Some(place))) => return place,
@@ -139,7 +139,7 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.0.kind {
-            NodeKind::Null => visitor.visit_unit(),
+            NodeKind::Null | NodeKind::Refused => visitor.visit_unit(),
             NodeKind::Scalar { text, .. } => visitor.visit_str(text),
             NodeKind::List(_) => self.deserialize_seq(visitor),
             NodeKind::Map(_) => self.deserialize_map(visitor),

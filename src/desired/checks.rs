@@ -21,14 +21,14 @@ pub(super) fn guest(guest: &DesiredGuest, problems: &mut Vec<Diagnostic>) {
                 format!("the container `{name}` has both `clone` and `ostemplate`"),
                 "keep the one that it is made from",
             ),
-            (None, None) => report(
+            (None, None) if guest.archive.is_none() => report(
                 "no-source",
                 format!("the container `{name}` does not say what it is made from"),
                 "add `ostemplate: STORAGE:vztmpl/FILE` or `clone: {from: NAME}`",
             ),
             _ => {}
         }
-        if guest.clone.is_none() && set("rootfs").is_none() {
+        if guest.clone.is_none() && guest.archive.is_none() && set("rootfs").is_none() {
             report(
                 "no-rootfs",
                 format!("the container `{name}` has no root disk"),
@@ -42,6 +42,16 @@ pub(super) fn guest(guest: &DesiredGuest, problems: &mut Vec<Diagnostic>) {
             format!("`{name}` is to become a template, which never runs"),
             "take `state` away, or `template: true`; `state: null` ends what a default or profile says",
         );
+    }
+    let made_from = guest.clone.as_ref().map(|_| "clone").or_else(|| set("ostemplate").map(|_| "ostemplate"));
+    if let (Some(archive), Some(other)) = (&guest.archive, made_from) {
+        let message = format!("`{name}` has both `archive` and `{other}`");
+        let problem = Diagnostic::error("two-sources", message).at(&archive.place);
+        problems.push(problem.hint("keep the one that it is made from").also(&guest.place, "this guest"));
+    }
+    if let Some(former) = guest.renamed_from.as_ref().filter(|former| former.value == *name) {
+        let problem = Diagnostic::error("wrong-value", format!("`{name}` is its name already")).at(&former.place);
+        problems.push(problem.hint("`renamed_from` is the former name; leave it out once it is renamed"));
     }
     let vmid = guest.vmid.map(|vmid| vmid.to_string());
     if let Some(clone) = guest.clone.as_ref().filter(|clone| clone.from == *name || Some(&clone.from) == vmid.as_ref())

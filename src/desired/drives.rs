@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::model::{Drive, DriveForm};
-use super::options::is_sizeless_drive;
+use super::options::{find, is_drive, is_sizeless_drive};
 use super::values::{Context, property_text, sub_keys};
 use crate::diagnostics::Diagnostic;
+use crate::manifest::model::Spanned;
 use crate::manifest::source::{Key, Node, NodeKind};
 use crate::pve::value::{Size, allocation, parse_boolean, storage_of};
 
@@ -18,6 +19,7 @@ pub(super) struct DriveDraft {
     pub whole: bool,
     pub keys: BTreeMap<String, Option<String>>,
     pub new: bool,
+    pub moved_from: Option<Spanned<String>>,
 }
 
 /// Which volume a layer means.
@@ -25,6 +27,7 @@ pub(super) struct DriveDraft {
 pub(super) enum Form {
     Allocate(String),
     Volume(String),
+    Import(Spanned<String>, Option<String>),
     Iso(String),
     CloudInit(Option<String>),
     Empty,
@@ -63,16 +66,22 @@ fn from_text(context: Context<'_>, text: &str, node: &Node, problems: &mut Vec<D
     let format = context.spec.value.properties.as_ref()?;
     let place = node.place();
     let mut keys = property_text(context, format, text, &place, problems)?;
-    if keys.contains_key("import-from") {
-        problems.push(unsupported("import-from", &place));
-        return None;
-    }
+    let import = keys.remove("import-from").map(|value| Spanned { value, place: place.clone() });
     let media = keys.remove("media");
     let size = keys.remove("size").and_then(|size| Size::parse_proxmox(&size));
     let volume = keys.remove("file").or_else(|| keys.remove("volume")).unwrap_or_default();
     let (form, size) = match allocation(&volume) {
         Some((_, number)) if size.is_some() => {
             problems.push(context.wrong(format!("the size is given twice, by `{number}` and by `size`"), &place));
+            return None;
+        }
+        Some((storage, _)) if import.is_some() => {
+            let import = import.unwrap_or_else(|| Spanned { value: String::new(), place: place.clone() });
+            (Form::Import(import, Some(storage.to_owned())), None)
+        }
+        None if import.is_some() => {
+            let reason = format!("`import-from` fills a new volume, and `{volume}` is none");
+            problems.push(context.wrong(reason, &place).hint("write STORAGE:0,import-from=IMAGE"));
             return None;
         }
         Some((storage, number)) => {
@@ -83,7 +92,7 @@ fn from_text(context: Context<'_>, text: &str, node: &Node, problems: &mut Vec<D
     };
     restore_media(&form, media, &mut keys);
     let keys = keys.into_iter().map(|(key, value)| (key, Some(value))).collect();
-    Some(DriveDraft { form: Some(form), size, whole: true, keys, new: false })
+    Some(DriveDraft { form: Some(form), size, whole: true, keys, new: false, moved_from: None })
 }
 
 /// What a volume's name says: an ISO image, the cloud-init drive, nothing, or a disk.
@@ -121,11 +130,7 @@ fn from_map(
     let has_media = format.keys.contains_key("media");
     for (key, value) in entries.iter().filter(|(key, _)| OURS.contains(&key.text.as_str())) {
         let name = key.text.as_str();
-        if matches!(name, "import" | "import-from" | "moved_from") {
-            problems.push(unsupported(name, &key.mark.place()));
-            continue;
-        }
-        if name == "none" || (!has_media && matches!(name, "iso" | "cloudinit" | "media")) {
+        if name == "none" || (!has_media && matches!(name, "iso" | "cloudinit" | "media" | "import" | "import-from")) {
             let problem = context.wrong(format!("there is no sub-key `{name}`"), &key.mark.place());
             problems.push(if name == "none" { problem.hint("an empty drive is `volume: none`") } else { problem });
             continue;
@@ -154,6 +159,17 @@ fn from_map(
                     problems.push(context.wrong(format!("`{name}`: `{text}` is not a boolean"), &value.place()))
                 }
             },
+            "import" | "import-from" if storage_of(text).is_some() || text.starts_with('/') => {
+                let source = Spanned { value: text.to_owned(), place: value.place() };
+                forms.push((key, Form::Import(source, None)));
+            }
+            "import" | "import-from" => problems.push(
+                context.wrong(format!("`{text}` is no image"), &value.place()).hint("write storage:import/name.qcow2"),
+            ),
+            "moved_from" => match moved_from(context, text) {
+                Ok(()) => draft.moved_from = Some(Spanned { value: text.to_owned(), place: value.place() }),
+                Err(reason) => problems.push(context.wrong(reason, &value.place())),
+            },
             "iso" if storage_of(text).is_some() => forms.push((key, Form::Iso(text.to_owned()))),
             "media" if matches!(text, "cdrom" | "disk") => media = Some(text.to_owned()),
             "media" => problems.push(context.wrong(format!("`{text}` is not one of cdrom, disk"), &value.place())),
@@ -179,6 +195,7 @@ fn from_map(
     draft.form = match (forms.pop(), storage) {
         (None, storage) => storage.map(Form::Allocate),
         (Some((_, Form::CloudInit(_))), storage) => Some(Form::CloudInit(storage)),
+        (Some((_, Form::Import(source, _))), storage) => Some(Form::Import(source, storage)),
         (Some((_, Form::Volume(volume))), None) => Some(volume_form(&volume, media.as_deref())),
         (Some((_, form)), None) => Some(form),
         (Some((key, form)), Some(_)) => {
@@ -199,8 +216,15 @@ fn from_map(
     (problems.len() == before).then_some(draft)
 }
 
-fn unsupported(what: &str, place: &crate::diagnostics::Place) -> Diagnostic {
-    Diagnostic::error("unsupported", format!("`{what}` is not supported by this version")).at(place)
+/// A disk is moved from another drive of the same guest.
+fn moved_from(context: Context<'_>, text: &str) -> Result<(), String> {
+    if text == context.name {
+        return Err("a disk cannot move to where it is".to_owned());
+    }
+    if !is_drive(context.kind, text) || find(context.kind, text).is_err() || matches!(text, "rootfs") {
+        return Err(format!("`moved_from`: `{text}` is no drive of a {}", context.kind.noun()));
+    }
+    Ok(())
 }
 
 fn is_storage(text: &str) -> bool {
@@ -229,7 +253,12 @@ impl DriveDraft {
             return stronger;
         }
         let mut merged = self;
-        merged.form = stronger.form.or(merged.form);
+        merged.form = match (merged.form, stronger.form) {
+            // Another image for the same disk, on the storage that was named.
+            (Some(Form::Import(_, storage)), Some(Form::Import(source, None))) => Some(Form::Import(source, storage)),
+            (weak, strong) => strong.or(weak),
+        };
+        merged.moved_from = stronger.moved_from.or(merged.moved_from);
         merged.size = stronger.size.or(merged.size);
         merged.new |= stronger.new;
         merged.keys.extend(stronger.keys);
@@ -249,7 +278,13 @@ impl DriveDraft {
             )
         };
         let sizeless = is_sizeless_drive(name);
+        let mut import = None;
         let form = match self.form {
+            Some(Form::Import(source, storage)) => {
+                import = Some(source);
+                let storage = storage.as_deref().or(default_storage).ok_or_else(no_storage)?;
+                DriveForm::Allocate { storage: storage.to_owned() }
+            }
             Some(Form::Allocate(storage)) => DriveForm::Allocate { storage },
             Some(Form::Volume(volume)) => DriveForm::Volume(volume),
             Some(Form::Iso(image)) => DriveForm::Iso(image),
@@ -259,10 +294,12 @@ impl DriveDraft {
                 DriveForm::CloudInit { storage: default_storage.ok_or_else(no_storage)?.to_owned() }
             }
             None if self.new => DriveForm::Allocate { storage: default_storage.ok_or_else(no_storage)?.to_owned() },
-            None if !brought && default_storage.is_none() => return Err(no_storage()),
+            None if !brought && self.moved_from.is_none() && default_storage.is_none() => return Err(no_storage()),
             None => DriveForm::Inherited,
         };
+        let filled = import.is_some() || self.moved_from.is_some();
         let needs_size = match form {
+            _ if filled => false,
             DriveForm::Allocate { .. } => !sizeless,
             DriveForm::Inherited => !sizeless && !brought,
             _ => false,
@@ -270,6 +307,12 @@ impl DriveDraft {
         if needs_size && self.size.is_none() {
             return Err(("is a new disk and has no size".to_owned(), "add `size: …`, such as 32GiB".to_owned()));
         }
-        Ok(Drive { form, size: self.size, whole: self.whole, keys: self.keys, new: self.new })
+        // Of a disk that is made or moved here, nothing is there that could be unlisted.
+        let (whole, moved_from) = (self.whole && !self.new && self.moved_from.is_none(), self.moved_from);
+        let mut keys = self.keys;
+        if whole {
+            keys.retain(|_, value| value.is_some());
+        }
+        Ok(Drive { form, size: self.size, whole, keys, new: self.new, import, moved_from })
     }
 }

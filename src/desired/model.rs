@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clusters::{Access, VmidRange};
 use crate::diagnostics::Place;
+use crate::manifest::model::Spanned;
 use crate::pve::value::{GuestKind, Size, Vmid};
 
 /// The resolved fleet.
@@ -112,9 +113,28 @@ pub struct DesiredGuest {
     pub pool: Option<String>,
     /// Seconds that a shutdown may take.
     pub shutdown_timeout: Option<u32>,
+    /// High availability; nothing means not managed.
+    pub ha: Option<Spanned<HaState>>,
+    /// The backup that it is restored from.
+    pub archive: Option<Spanned<String>>,
+    /// Delete it and make it anew where a change needs that.
+    pub recreate: Option<Spanned<bool>>,
+    /// Its former name.
+    pub renamed_from: Option<Spanned<String>>,
+    /// Where the settings above came from, by their keys.
+    pub origins: BTreeMap<&'static str, Origin>,
     /// Proxmox's options by name; neither the name nor what stands above is among them. A container's
     /// `ostemplate` is.
     pub options: BTreeMap<String, DesiredOption>,
+}
+
+/// Where a setting came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Which layer decided it, in words: `guest`, `profile web`, `defaults.vm`.
+    pub layer: String,
+    /// Where it stands.
+    pub place: Place,
 }
 
 /// What a guest is cloned from.
@@ -126,8 +146,28 @@ pub struct CloneSource {
     pub full: Option<bool>,
     /// Storage for the disks of a full clone.
     pub storage: Option<String>,
+    /// The snapshot that is cloned.
+    pub snapname: Option<Spanned<String>>,
     /// Where it stands.
     pub place: Place,
+}
+
+/// Whether the cluster keeps a guest running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HaState {
+    /// It must not be among the resources that high availability manages.
+    Absent,
+    /// It is one of them; nothing means Proxmox's default.
+    Managed {
+        /// The state asked for.
+        state: Option<String>,
+        /// Attempts to start it again on its node.
+        max_restart: Option<u32>,
+        /// Attempts to start it on another node.
+        max_relocate: Option<u32>,
+        /// Its group, in Proxmox VE 8.
+        group: Option<String>,
+    },
 }
 
 /// Power state of a guest.
@@ -197,6 +237,10 @@ pub struct Drive {
     pub keys: BTreeMap<String, Option<String>>,
     /// Certainly a new, empty disk (`new: true`), even where a detached one waits.
     pub new: bool,
+    /// The image that fills it when it is made.
+    pub import: Option<Spanned<String>>,
+    /// The drive of this guest whose disk becomes this one.
+    pub moved_from: Option<Spanned<String>>,
 }
 
 /// Which volume a drive is.
@@ -226,9 +270,24 @@ pub enum DriveForm {
 /// Where a secret is read, by apply alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SecretReference {
-    /// The environment variable that holds it.
+    /// The environment variable that holds it, or `manifest:FILE:LINE:COLUMN` where it is written in the manifest.
     pub env: String,
     /// Raised by hand when the secret changed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub version: Option<u32>,
+}
+
+/// Begins the reference to a secret that stands in the manifest; no variable's name holds a colon.
+const WRITTEN: &str = "manifest:";
+
+impl SecretReference {
+    /// The reference to a secret that is written in the manifest itself.
+    pub fn written(place: &Place) -> Self {
+        Self { env: format!("{WRITTEN}{}:{}:{}", place.file, place.line, place.column), version: None }
+    }
+
+    /// Where it stands, `FILE:LINE:COLUMN`, of a secret that is written in the manifest itself.
+    pub fn written_at(&self) -> Option<&str> {
+        self.env.strip_prefix(WRITTEN)
+    }
 }

@@ -74,7 +74,7 @@ pub(super) fn index_range(kind: GuestKind, name: &str) -> Option<[u32; 2]> {
 }
 
 /// True for a drive, `rootfs` or mount point.
-pub(super) fn is_drive(kind: GuestKind, name: &str) -> bool {
+pub(crate) fn is_drive(kind: GuestKind, name: &str) -> bool {
     let stem = stem(name);
     match kind {
         GuestKind::Qemu => matches!(stem, "ide" | "sata" | "scsi" | "virtio" | "efidisk" | "tpmstate"),
@@ -105,7 +105,7 @@ pub(super) fn is_mebibytes(kind: GuestKind, name: &str, sub_key: Option<&str>) -
 }
 
 /// What joins the items of a list, for options that are one.
-pub(super) fn joiner(kind: GuestKind, name: &str) -> Option<&'static str> {
+pub(crate) fn joiner(kind: GuestKind, name: &str) -> Option<&'static str> {
     match (kind, name) {
         (_, "tags") => Some(";"),
         (_, "nameserver" | "searchdomain") => Some(" "),

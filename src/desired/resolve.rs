@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::checks;
 use super::merge::{Merged, lay};
 use super::model::{
-    CloneSource, Desired, DesiredCluster, DesiredGuest, DesiredOption, Guards, OptionValue, Power, Routing, Unlisted,
+    CloneSource, Desired, DesiredCluster, DesiredGuest, DesiredOption, Guards, HaState, OptionValue, Origin, Power,
+    Routing, Unlisted,
 };
 use super::options::{self, Refusal};
 use super::values::{self, Context, Draft};
+use super::{checks, not_yet};
 use crate::clusters::{Registry, SelectError, VmidRange};
 use crate::diagnostics::{Diagnostic, Place};
-use crate::manifest::model::{CloneSetting, Defaults, Fleet, Guest, Layer, Setting, Spanned};
-use crate::manifest::source::{Key, Node};
+use crate::manifest::model::{CloneSetting, Defaults, Fleet, Guest, HaSetting, Layer, Setting, Spanned};
+use crate::manifest::source::{Key, Node, NodeKind};
+use crate::manifest::without_doubles;
 use crate::pve::property::{Properties, PropertyError};
 use crate::pve::schema::{catalog, nearest};
 use crate::pve::value::{GuestKind, Vmid};
@@ -31,11 +33,7 @@ pub fn resolve(fleet: &Fleet, registry: &Registry) -> (Option<Desired>, Vec<Diag
 
 /// Sorts by place and drops doubles: a layer is read once for each guest that it reaches.
 fn tidy(problems: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let mut seen: BTreeSet<(String, Option<Place>, String)> = BTreeSet::new();
-    let mut tidy: Vec<Diagnostic> = problems
-        .into_iter()
-        .filter(|problem| seen.insert((problem.code.clone(), problem.place.clone(), problem.message.clone())))
-        .collect();
+    let mut tidy = without_doubles(problems);
     tidy.sort_by(|a, b| a.place.cmp(&b.place));
     tidy
 }
@@ -44,8 +42,8 @@ struct Resolver<'a> {
     fleet: &'a Fleet,
     registry: &'a Registry,
     problems: Vec<Diagnostic>,
-    /// Names of the layers that reach a guest.
-    used: BTreeSet<&'a str>,
+    /// The layers that reach a guest, by name and place.
+    used: BTreeSet<(&'a str, &'a Option<Place>)>,
 }
 
 impl<'a> Resolver<'a> {
@@ -59,7 +57,7 @@ impl<'a> Resolver<'a> {
                 self.unknown_cluster(name, &cluster.place);
             }
         }
-        let mut seen: BTreeMap<(String, String), (GuestKind, Place)> = BTreeMap::new();
+        let mut seen: BTreeMap<(String, String), &Guest> = BTreeMap::new();
         let mut ids: BTreeMap<(String, Vmid), &Guest> = BTreeMap::new();
         for guest in &fleet.guests {
             let routed = self.route(guest);
@@ -68,7 +66,9 @@ impl<'a> Resolver<'a> {
                 self.same_id(&mut ids, cluster, guest);
             }
             let cluster = routed.as_ref().map(|(cluster, _)| cluster.as_str());
+            let before = self.problems.len();
             let resolved = self.guest(guest, cluster);
+            name_instance(guest, &mut self.problems[before..]);
             if let Some((cluster, routing)) = routed {
                 self.cluster(&mut clusters, &cluster).guests.push(DesiredGuest { routing, ..resolved });
             }
@@ -142,36 +142,51 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn same_name(&mut self, seen: &mut BTreeMap<(String, String), (GuestKind, Place)>, cluster: &str, guest: &Guest) {
+    fn same_name(&mut self, seen: &mut BTreeMap<(String, String), &'a Guest>, cluster: &str, guest: &'a Guest) {
         let name = &guest.name.value;
         let key = (cluster.to_owned(), name.to_ascii_lowercase());
-        match seen.get(&key) {
-            Some((kind, place)) if *kind == guest.kind => self.problems.push(
-                Diagnostic::error(
-                    "same-guest",
-                    format!("the {} `{name}` stands twice in {cluster}", guest.kind.noun()),
-                )
-                .at(&guest.name.place)
-                .also(place, "first here"),
-            ),
-            Some((_, place)) => self.problems.push(
-                Diagnostic::error("same-name", format!("a VM and a container are both called `{name}` in {cluster}"))
-                    .at(&guest.name.place)
-                    .also(place, "the other one"),
-            ),
-            None => {
-                seen.insert(key, (guest.kind, guest.name.place.clone()));
-            }
+        let Some(first) = seen.get(&key) else {
+            seen.insert(key, guest);
+            return;
+        };
+        let place = &first.name.place;
+        let told = |problem: &Diagnostic| problem.code == "same-guest" && problem.place.as_ref() == Some(place);
+        // Of many guests that one `each` makes, two are enough.
+        if *place == guest.name.place && self.problems.iter().any(told) {
+            return;
         }
+        self.problems.push(if first.kind != guest.kind {
+            Diagnostic::error("same-name", format!("a VM and a container are both called `{name}` in {cluster}"))
+                .at(&guest.name.place)
+                .also(place, "the other one")
+        } else if let (Some(one), Some(other), true) = (&first.instance, &guest.instance, *place == guest.name.place) {
+            let message = format!(
+                "the {} `{name}` is made twice in {cluster}, with {} and with {}",
+                guest.kind.noun(),
+                one.words,
+                other.words
+            );
+            Diagnostic::error("same-guest", message)
+                .at(place)
+                .hint("put the variable of `each` into the name, as a template")
+        } else {
+            Diagnostic::error("same-guest", format!("the {} `{name}` stands twice in {cluster}", guest.kind.noun()))
+                .at(&guest.name.place)
+                .also(place, "first here")
+        });
     }
 
     fn same_id(&mut self, ids: &mut BTreeMap<(String, Vmid), &'a Guest>, cluster: &str, guest: &'a Guest) {
         let Some(vmid) = &guest.vmid else { return };
         let Some(first) = ids.insert((cluster.to_owned(), vmid.value), guest) else { return };
-        let message =
-            format!("`{}` and `{}` both claim the id {} in {cluster}", first.name.value, guest.name.value, vmid.value);
+        let with = |guest: &Guest| match &guest.instance {
+            Some(instance) => format!("`{}` ({})", guest.name.value, instance.words),
+            None => format!("`{}`", guest.name.value),
+        };
+        let message = format!("{} and {} both claim the id {} in {cluster}", with(first), with(guest), vmid.value);
         let problem = Diagnostic::error("same-vmid", message).at(&vmid.place);
         self.problems.push(match &first.vmid {
+            Some(other) if other.place == vmid.place => problem.hint("make it a template of the variable of `each`"),
             Some(other) => problem.also(&other.place, "the other one"),
             None => problem,
         });
@@ -181,7 +196,7 @@ impl<'a> Resolver<'a> {
         let layers = self.layers(guest, cluster);
         let mut merged: BTreeMap<String, Merged> = BTreeMap::new();
         for (layer, named_at) in &layers {
-            self.used.insert(&layer.name);
+            self.used.insert((&layer.name, &layer.place));
             for (key, node) in &layer.options {
                 let at_guest = |problem, other_kind| blame(problem, other_kind, guest, layer, *named_at, key);
                 // An option that was refused is still said, so that it is not reported missing as well.
@@ -190,8 +205,8 @@ impl<'a> Resolver<'a> {
                 lay(&mut merged, &key.text, Merged { draft, place, layer: layer.name.clone() });
             }
         }
-        let strongest = Strongest(layers.iter().map(|(layer, _)| *layer).collect());
-        let clone = self.clone_source(&strongest, guest);
+        let mut strongest = Strongest::new(layers.iter().map(|(layer, _)| *layer).collect(), guest);
+        let clone = self.clone_source(&mut strongest, guest);
         let default_storage =
             cluster.and_then(|name| self.registry.get(name)).and_then(|settings| settings.default_storage.as_deref());
         let brought = clone.is_some() || guest.adopt;
@@ -220,27 +235,33 @@ impl<'a> Resolver<'a> {
             vmid: guest.vmid.as_ref().map(|vmid| vmid.value),
             routing: Routing::Default,
             place: guest.name.place.clone(),
-            nodes: strongest.value(|layer| &layer.node).unwrap_or_default(),
+            nodes: strongest.value("node", |layer| &layer.node).unwrap_or_default(),
             clone,
             state: strongest
-                .value(|layer| &layer.state)
+                .value("state", |layer| &layer.state)
                 .map(|state| if state == "running" { Power::Running } else { Power::Stopped }),
-            template: strongest.value(|layer| &layer.template).unwrap_or_default(),
-            reboot: strongest.value(|layer| &layer.reboot).as_deref() == Some("allow"),
-            unlisted: match strongest.value(|layer| &layer.unlisted).as_deref() {
+            template: strongest.value("template", |layer| &layer.template).unwrap_or_default(),
+            reboot: strongest.value("reboot", |layer| &layer.reboot).as_deref() == Some("allow"),
+            unlisted: match strongest.value("unlisted", |layer| &layer.unlisted).as_deref() {
                 Some("remove") => Unlisted::Remove,
                 Some("ignore") => Unlisted::Ignore,
                 _ => Unlisted::Report,
             },
-            ignore: strongest.value(|layer| &layer.ignore).unwrap_or_default(),
+            ignore: strongest.value("ignore", |layer| &layer.ignore).unwrap_or_default(),
             adopt: guest.adopt,
             released: guest.released,
-            depends_on: strongest.value(|layer| &layer.depends_on).unwrap_or_default(),
-            pool: strongest.value(|layer| &layer.pool),
-            shutdown_timeout: strongest.value(|layer| &layer.shutdown_timeout),
+            depends_on: strongest.value("depends_on", |layer| &layer.depends_on).unwrap_or_default(),
+            pool: strongest.value("pool", |layer| &layer.pool),
+            shutdown_timeout: strongest.value("shutdown_timeout", |layer| &layer.shutdown_timeout),
+            ha: strongest.ha(),
+            archive: guest.archive.clone(),
+            recreate: guest.recreate.clone(),
+            renamed_from: guest.renamed_from.clone(),
+            origins: strongest.origins,
             options: desired,
         };
         checks::guest(&resolved, &mut self.problems);
+        not_yet::refuse(&resolved, &mut self.problems);
         resolved
     }
 
@@ -250,7 +271,8 @@ impl<'a> Resolver<'a> {
             let kind = if guest.kind == GuestKind::Qemu { &defaults.vm } else { &defaults.container };
             [(&defaults.guest, None), (kind, None)]
         };
-        let mut layers: Vec<(&Layer, Option<&Place>)> = of(&self.fleet.defaults).into();
+        let own = self.fleet.included.iter().chain([&self.fleet.defaults]);
+        let mut layers: Vec<(&Layer, Option<&Place>)> = own.flat_map(of).collect();
         if let Some(cluster) = cluster.and_then(|name| self.fleet.clusters.get(name)) {
             layers.extend(of(&cluster.defaults));
         }
@@ -285,6 +307,9 @@ impl<'a> Resolver<'a> {
         change: impl FnOnce(Diagnostic, bool) -> Diagnostic,
     ) -> Option<Draft> {
         let name = key.text.as_str();
+        if node.kind == NodeKind::Refused {
+            return None;
+        }
         match options::find(kind, name) {
             Ok(spec) => values::read(Context { kind, name, spec }, node, &mut self.problems),
             Err(refusal) => {
@@ -334,14 +359,14 @@ impl<'a> Resolver<'a> {
         let fleet = self.fleet;
         let both = &GuestKind::ALL[..];
         let mut layers: Vec<(&Layer, &[GuestKind])> = fleet.profiles.values().map(|layer| (layer, both)).collect();
-        for defaults in std::iter::once(&fleet.defaults).chain(fleet.clusters.values().map(|cluster| &cluster.defaults))
-        {
+        let own = fleet.included.iter().chain(std::iter::once(&fleet.defaults));
+        for defaults in own.chain(fleet.clusters.values().map(|cluster| &cluster.defaults)) {
             layers.push((&defaults.guest, both));
             layers.push((&defaults.vm, &both[..1]));
             layers.push((&defaults.container, &both[1..]));
         }
         for (layer, kinds) in layers {
-            if self.used.contains(layer.name.as_str()) {
+            if self.used.contains(&(layer.name.as_str(), &layer.place)) {
                 continue;
             }
             // Meant for the kind that it fits better.
@@ -357,9 +382,12 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn clone_source(&mut self, strongest: &Strongest<'_>, guest: &Guest) -> Option<CloneSource> {
+    fn clone_source(&mut self, strongest: &mut Strongest<'_>, guest: &Guest) -> Option<CloneSource> {
         let clone: CloneSetting = strongest.clone_setting()?;
         let Some(from) = clone.from else {
+            if clone.refused {
+                return None;
+            }
             self.problems.push(
                 Diagnostic::error("incomplete", "`clone` does not say from what")
                     .at(&guest.name.place)
@@ -378,8 +406,20 @@ impl<'a> Resolver<'a> {
             from: from.value,
             full: clone.full,
             storage: clone.storage.map(|storage| storage.value),
+            snapname: clone.snapname,
             place: from.place,
         })
+    }
+}
+
+/// Says of which of the guests of one `each` a problem is, where a template made the value.
+fn name_instance(guest: &Guest, problems: &mut [Diagnostic]) {
+    let Some(instance) = &guest.instance else { return };
+    for problem in problems {
+        let made = |place: &Place| guest.rendered.iter().any(|mark| mark.holds(place));
+        if problem.place.as_ref().is_some_and(made) {
+            *problem = problem.clone().with(&instance.place, &instance.words);
+        }
     }
 }
 
@@ -410,28 +450,79 @@ fn node_place(key: &Key, node: &Node) -> Place {
 }
 
 /// The layers of a guest, weakest first, asked for the strongest word.
-struct Strongest<'a>(Vec<&'a Layer>);
+struct Strongest<'a> {
+    layers: Vec<&'a Layer>,
+    /// Where the words came from.
+    origins: BTreeMap<&'static str, Origin>,
+}
 
-impl Strongest<'_> {
+impl<'a> Strongest<'a> {
+    fn new(layers: Vec<&'a Layer>, guest: &Guest) -> Self {
+        let of_guest = |place: &Place| Origin { layer: "guest".to_owned(), place: place.clone() };
+        let mut origins = BTreeMap::from([("name", of_guest(&guest.name.place))]);
+        origins.extend(guest.vmid.as_ref().map(|vmid| ("vmid", of_guest(&vmid.place))));
+        Self { layers, origins }
+    }
+
+    fn found(&mut self, key: &'static str, layer: &str, place: &Place) {
+        self.origins.insert(key, Origin { layer: layer.to_owned(), place: place.clone() });
+    }
+
     /// The strongest layer's value; `null` takes back what weaker ones said.
-    fn value<T: Clone>(&self, field: impl Fn(&Layer) -> &Setting<T>) -> Option<T> {
-        self.0.iter().rev().find_map(|layer| field(layer).as_ref()).and_then(|setting| setting.value.clone())
+    fn value<T: Clone>(&mut self, key: &'static str, field: impl Fn(&Layer) -> &Setting<T>) -> Option<T> {
+        let (layer, setting) = self.layers.iter().rev().find_map(|layer| Some((*layer, field(layer).as_ref()?)))?;
+        let (value, place) = (setting.value.clone()?, setting.place.clone());
+        self.found(key, &layer.name, &place);
+        Some(value)
     }
 
     /// `clone` is merged key by key.
-    fn clone_setting(&self) -> Option<CloneSetting> {
+    fn clone_setting(&mut self) -> Option<CloneSetting> {
         let mut merged: Option<CloneSetting> = None;
-        for setting in self.0.iter().filter_map(|layer| layer.clone.as_ref()) {
+        for layer in self.layers.clone() {
+            let Some(setting) = &layer.clone else { continue };
+            self.found("clone", &layer.name, &setting.place);
             merged = setting.value.clone().map(|strong| {
                 let weak = merged.unwrap_or_default();
                 CloneSetting {
                     from: strong.from.or(weak.from),
                     full: strong.full.or(weak.full),
                     storage: strong.storage.or(weak.storage),
+                    snapname: strong.snapname.or(weak.snapname),
+                    refused: strong.refused || weak.refused,
                 }
             });
         }
         merged
+    }
+
+    /// `ha` too; its `null` means absent.
+    fn ha(&mut self) -> Option<Spanned<HaState>> {
+        let mut merged: Option<Spanned<Option<HaSetting>>> = None;
+        for layer in self.layers.clone() {
+            let Some(setting) = &layer.ha else { continue };
+            self.found("ha", &layer.name, &setting.place);
+            let weak = merged.and_then(|merged| merged.value).unwrap_or_default();
+            let value = setting.value.clone().map(|strong| HaSetting {
+                state: strong.state.or(weak.state),
+                max_restart: strong.max_restart.or(weak.max_restart),
+                max_relocate: strong.max_relocate.or(weak.max_relocate),
+                group: strong.group.or(weak.group),
+            });
+            merged = Some(Spanned { value, place: setting.place.clone() });
+        }
+        fn given<T>(setting: Setting<T>) -> Option<T> {
+            setting.and_then(|setting| setting.value)
+        }
+        merged.map(|Spanned { value, place }| {
+            let value = value.map_or(HaState::Absent, |ha| HaState::Managed {
+                state: given(ha.state),
+                max_restart: given(ha.max_restart),
+                max_relocate: given(ha.max_relocate),
+                group: given(ha.group),
+            });
+            Spanned { value, place }
+        })
     }
 }
 
@@ -461,8 +552,11 @@ fn finish(
         Draft::Text(text) => OptionValue::Text(text),
         Draft::Refused => OptionValue::Text(String::new()),
         Draft::Secret(reference) => OptionValue::Secret(reference),
-        Draft::Properties { whole, keys } => {
+        Draft::Properties { whole, mut keys } => {
             check(&keys, false);
+            if whole {
+                keys.retain(|_, value| value.is_some());
+            }
             OptionValue::Properties { whole, keys }
         }
         Draft::Drive(draft) => {

@@ -15,10 +15,14 @@ fn registry() -> Registry {
 
 fn resolved(text: &str) -> Result<Desired, Vec<String>> {
     let (fleet, problems) = manifest::read(&[("fleet.yaml".to_owned(), text.to_owned())]);
-    let mut messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+    let said = |problems: Vec<crate::diagnostics::Diagnostic>| {
+        let matter = problems.into_iter().filter(crate::diagnostics::Diagnostic::is_error);
+        matter.map(|problem| problem.message).collect::<Vec<String>>()
+    };
+    let mut messages = said(problems);
     let Some(fleet) = fleet else { return Err(messages) };
     let (desired, problems) = resolve(&fleet, &registry());
-    messages.extend(problems.into_iter().map(|problem| problem.message));
+    messages.extend(said(problems));
     desired.filter(|_| messages.is_empty()).ok_or(messages)
 }
 

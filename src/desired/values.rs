@@ -12,6 +12,7 @@ use crate::pve::property::{self, PropertyError};
 use crate::pve::schema::{
     OptionSpec, PropertyFormat, Spelling, SubKey, ValueSpec, ValueType, catalog_for, known_versions, nearest,
 };
+use crate::pve::text::encode_keys;
 use crate::pve::value::{GuestKind, Size, is_tag, parse_boolean, parse_tags, print_tags};
 
 /// Characters of the description that the mark may need.
@@ -55,6 +56,14 @@ impl Context<'_> {
         }
     }
 
+    /// A note about a value that is written otherwise than usual.
+    fn spelling(&self, sub_key: Option<&str>, node: &Node, usual: &str) -> Diagnostic {
+        let key = sub_key.map(|key| format!("`{key}`: ")).unwrap_or_default();
+        let text = node.text().unwrap_or_default();
+        let message = format!("`{}`: {key}the usual spelling of `{text}` is `{usual}`", self.name);
+        Diagnostic::note("spelling", message).at(&node.place())
+    }
+
     fn wrong_type(&self, expected: &str, node: &Node) -> Diagnostic {
         let message = format!("`{}` is {expected}, and {} stands here", self.name, node.noun());
         Diagnostic::error("wrong-type", message).at(&node.place())
@@ -75,7 +84,38 @@ pub(super) fn read(context: Context<'_>, node: &Node, problems: &mut Vec<Diagnos
     if is_secret(context.kind, context.name) {
         return secret(context, node, problems).map(Draft::Secret);
     }
-    plain(context, node).map_err(|problem| problems.push(*problem)).ok().map(Draft::Text)
+    match plain(context, node) {
+        Ok(text) => {
+            let items = match &node.kind {
+                NodeKind::List(items) => items.as_slice(),
+                _ => std::slice::from_ref(node),
+            };
+            for item in items {
+                let usual = item.text().and_then(|text| usual(&context.spec.value, context.name, text));
+                problems.extend(usual.map(|usual| context.spelling(None, item, &usual)));
+            }
+            Some(Draft::Text(text))
+        }
+        Err(problem) => {
+            problems.push(*problem);
+            None
+        }
+    }
+}
+
+/// The usual spelling of a value that is written in another one.
+fn usual(spec: &ValueSpec, name: &str, text: &str) -> Option<String> {
+    let usual = match spec.ty {
+        ValueType::Boolean if matches!(text, "0" | "1") => return None,
+        ValueType::Boolean => parse_boolean(text)?.to_string(),
+        _ if name == "tags" && text.bytes().any(|b| b.is_ascii_uppercase()) => text.to_ascii_lowercase(),
+        _ if spec.format.as_deref() == Some("mac-addr") => text.to_ascii_uppercase(),
+        _ if spec.form.as_deref().is_some_and(|form| form.starts_with("MiB")) && text.ends_with("iB") => {
+            format!("{}iB", Size::parse(text)?)
+        }
+        _ => return None,
+    };
+    (usual != text).then_some(usual)
 }
 
 /// An option without sub-keys.
@@ -107,14 +147,14 @@ fn plain(context: Context<'_>, node: &Node) -> Result<String, Box<Diagnostic>> {
                 None => context.wrong_type("one value", node),
             }));
         }
-        NodeKind::Null => return Err(context.wrong_type("one value", node).into()),
+        NodeKind::Null | NodeKind::Refused => return Err(context.wrong_type("one value", node).into()),
     };
     let text = match (kind, name) {
         (_, "tags") => {
             spec.value.check(&text, Spelling::Parameter).map_err(|e| context.wrong(e.reason(), &node.place()))?;
             print_tags(&parse_tags(&text))
         }
-        (GuestKind::Qemu, "sshkeys") => encode(text.trim_end()),
+        (GuestKind::Qemu, "sshkeys") => encode_keys(text.trim_end()),
         (_, "description") if text.chars().count() > 8192 - MARK_RESERVE => {
             let limit = 8192 - MARK_RESERVE;
             let reason = format!("at most {limit} characters are allowed; the mark of ownership needs the rest");
@@ -170,6 +210,9 @@ fn properties(
     match &node.kind {
         NodeKind::Scalar { text, .. } => {
             let keys = property_text(context, format, text, &node.place(), problems)?;
+            let bare = format.default_key().filter(|_| !text.contains([',', '='])).and_then(|key| format.keys.get(key));
+            let usual = bare.and_then(|key| usual(&key.value, "", text));
+            problems.extend(usual.map(|usual| context.spelling(None, node, &usual)));
             Some(Draft::Properties {
                 whole: true,
                 keys: keys.into_iter().map(|(key, value)| (key, Some(value))).collect(),
@@ -252,6 +295,7 @@ pub(super) fn sub_keys(
     let mut keys: BTreeMap<String, Option<String>> = BTreeMap::new();
     let NodeKind::Map(entries) = &node.kind else { return (keys, false) };
     let mut sound = true;
+    let mut notes = Vec::new();
     for (key, node) in entries.iter().filter(|(key, _)| !skipped.contains(&key.text.as_str())) {
         let Some(sub_key) = format.keys.get(&key.text) else {
             problems.push(near_sub_key(context, format, &key.text, &key.mark.place()));
@@ -271,13 +315,18 @@ pub(super) fn sub_keys(
         let name = sub_key.alias.as_deref().unwrap_or(&key.text);
         let spec = format.keys.get(name).map(|key| &key.value).unwrap_or(&sub_key.value);
         match sub_value(context, name, spec, node) {
-            Ok(value) => insert(name, value),
+            Ok(value) => {
+                insert(name, value);
+                let usual = node.text().and_then(|text| usual(spec, "", text));
+                notes.extend(usual.map(|usual| context.spelling(Some(name), node, &usual)));
+            }
             Err(problem) => {
                 problems.push(*problem);
                 sound = false;
             }
         }
     }
+    problems.extend(notes);
     (keys, sound)
 }
 
@@ -310,13 +359,18 @@ fn sub_value(
 /// A reference in a field that holds a secret.
 fn secret(context: Context<'_>, node: &Node, problems: &mut Vec<Diagnostic>) -> Option<SecretReference> {
     let name = context.name;
-    let NodeKind::Map(entries) = &node.kind else {
-        problems.push(
-            Diagnostic::error("literal-secret", format!("`{name}` is a secret, and a manifest holds none"))
-                .at(&node.place())
-                .hint("write `{env: NAME}` and set the variable NAME where this program runs"),
-        );
-        return None;
+    let entries = match &node.kind {
+        NodeKind::Map(entries) => entries,
+        NodeKind::Scalar { text, .. } if !text.is_empty() => {
+            let message = format!("the secret `{name}` is written in the manifest itself");
+            let hint = "write `{env: NAME}` and set the variable NAME where this program runs";
+            problems.push(Diagnostic::warning("literal-secret", message).at(&node.place()).hint(hint));
+            return Some(SecretReference::written(&node.place()));
+        }
+        _ => {
+            problems.push(context.wrong_type("a secret", node).hint("write `{env: NAME}`"));
+            return None;
+        }
     };
     let mut reference = SecretReference { env: String::new(), version: None };
     let before = problems.len();
@@ -352,21 +406,4 @@ fn secret(context: Context<'_>, node: &Node, problems: &mut Vec<Diagnostic>) -> 
         problems.push(context.wrong("the reference names no variable", &node.place()).hint("write `{env: NAME}`"));
     }
     (problems.len() == before).then_some(reference)
-}
-
-/// Percent-encodes SSH keys as Proxmox stores them; text that is encoded already stays.
-fn encode(text: &str) -> String {
-    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    if text.contains("%20") && text.bytes().all(|b| unreserved(b) || b == b'%') {
-        return text.to_owned();
-    }
-    let mut encoded = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        if unreserved(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }

@@ -1,25 +1,103 @@
 //! From nodes to values, with a problem for everything that does not fit.
 
+use std::borrow::Cow;
+
 use super::keys::{self, KeyType, Level};
-use super::model::{Setting, Spanned};
+use super::model::{Instance, Setting, Spanned};
 use super::source::{Key, Mark, Node, NodeKind};
+use super::template::{Renderer, Scope, holds_template, is_template};
 use crate::diagnostics::Diagnostic;
 use crate::pve::schema::nearest;
 use crate::pve::value::parse_boolean;
 
-/// Collects the problems of a manifest while it is read.
+/// Collects the problems of a manifest while it is read, and knows what its templates mean.
 #[derive(Default)]
-pub(super) struct Problems(pub Vec<Diagnostic>);
+pub(super) struct Problems {
+    /// All of them.
+    pub list: Vec<Diagnostic>,
+    /// The variables of the place that is read.
+    pub scope: Scope,
+    /// Which of the guests of one `each` is read.
+    pub instance: Option<Instance>,
+    /// A profile or defaults are read, which many guests share.
+    pub shared: bool,
+    /// Where that guest's templates stand.
+    pub rendered: Vec<Mark>,
+    renderer: Renderer,
+}
 
 impl Problems {
     /// Adds an error at a place.
     pub fn error(&mut self, code: &str, message: impl Into<String>, mark: &Mark) {
-        self.0.push(Diagnostic::error(code, message).at(&mark.place()));
+        self.list.push(Diagnostic::error(code, message).at(&mark.place()));
     }
 
     /// Adds an error with what to do about it.
     pub fn error_hint(&mut self, code: &str, message: impl Into<String>, mark: &Mark, hint: impl Into<String>) {
-        self.0.push(Diagnostic::error(code, message).at(&mark.place()).hint(hint));
+        self.list.push(Diagnostic::error(code, message).at(&mark.place()).hint(hint));
+    }
+
+    /// The value with its templates replaced, or refused.
+    pub fn render<'n>(&mut self, node: &'n Node) -> Cow<'n, Node> {
+        if !holds_template(node) {
+            return Cow::Borrowed(node);
+        }
+        match self.renderer.render(node, &self.scope, &mut self.rendered) {
+            Ok(rendered) => Cow::Owned(rendered),
+            Err(troubles) => {
+                for (trouble, mark) in troubles {
+                    let mut problem = Diagnostic::error("template", trouble.message).at(&mark.place());
+                    problem.hint = trouble.hint;
+                    let unknown = problem.message.starts_with("there is no variable");
+                    if self.shared && unknown && !problem.hint.as_ref().is_some_and(|hint| hint.starts_with("did you"))
+                    {
+                        problem.hint = Some(
+                            "profiles and defaults know `vars` alone; what `each` varies stands in the guest"
+                                .to_owned(),
+                        );
+                    }
+                    self.list.push(problem);
+                }
+                Cow::Owned(Node { kind: NodeKind::Refused, mark: node.mark.clone() })
+            }
+        }
+    }
+
+    /// False, with a problem, for a value with a template where none may stand.
+    pub fn literal(&mut self, what: &str, node: &Node) -> bool {
+        let wrong = holds_template(node);
+        if wrong {
+            let message = format!("{what} takes no template");
+            self.error_hint("misplaced-template", message, &node.mark, "write the value itself");
+        }
+        !wrong
+    }
+
+    /// Reports every key below that is written as a template.
+    pub fn literal_keys(&mut self, node: &Node) {
+        match &node.kind {
+            NodeKind::List(items) => items.iter().for_each(|item| self.literal_keys(item)),
+            NodeKind::Map(entries) => {
+                for (key, node) in entries {
+                    if is_template(&key.text) {
+                        let hint = "templates stand in values; `each` makes several guests";
+                        self.error_hint("misplaced-template", "a key is no template", &key.mark, hint);
+                    }
+                    self.literal_keys(node);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn wrong_type(&mut self, what: &str, expected: &str, node: &Node, hint: &str) {
+        // What was refused has been reported.
+        if node.kind == NodeKind::Refused {
+            return;
+        }
+        let message = format!("`{what}` is {expected}, and {} stands here", node.noun());
+        let problem = Diagnostic::error("wrong-type", message).at(&node.place());
+        self.list.push(if hint.is_empty() { problem } else { problem.hint(hint) });
     }
 
     /// The entries of a map; nothing, with a problem, for any other value but null.
@@ -28,7 +106,7 @@ impl Problems {
             NodeKind::Map(entries) => entries,
             NodeKind::Null => &[],
             _ => {
-                self.error("wrong-type", format!("`{what}` is a map, and {} stands here", node.noun()), &node.mark);
+                self.wrong_type(what, "a map", node, "");
                 &[]
             }
         }
@@ -40,45 +118,52 @@ impl Problems {
             NodeKind::List(items) => items,
             NodeKind::Null => &[],
             _ => {
-                let message = format!("`{what}` is a list, and {} stands here", node.noun());
-                self.error_hint("wrong-type", message, &node.mark, "begin each item with `- `");
+                self.wrong_type(what, "a list", node, "begin each item with `- `");
                 &[]
             }
         }
     }
 
-    /// The text of a scalar that is no template.
+    /// The text of a scalar.
     pub fn text(&mut self, what: &str, node: &Node) -> Option<String> {
-        match node.text() {
-            Some(text) if text.contains("{{") => {
-                self.error("unsupported", "templates (`{{ }}`) are not supported by this version", &node.mark);
-                None
-            }
-            Some(text) => Some(text.to_owned()),
-            None => {
-                self.error("wrong-type", format!("`{what}` is one value, and {} stands here", node.noun()), &node.mark);
-                None
-            }
+        if node.text().is_none() {
+            self.wrong_type(what, "one value", node, "");
         }
+        node.text().map(str::to_owned)
+    }
+
+    /// The text of a scalar, with its place.
+    pub fn spanned(&mut self, what: &str, node: &Node) -> Option<Spanned<String>> {
+        self.text(what, node).map(|value| Spanned { value, place: node.place() })
     }
 
     /// A value or a list of values.
     pub fn texts(&mut self, what: &str, node: &Node) -> Vec<Spanned<String>> {
         let items = match &node.kind {
             NodeKind::List(items) => items.as_slice(),
+            NodeKind::Map(_) => {
+                self.wrong_type(what, "a value or a list of values", node, "");
+                &[]
+            }
             _ => std::slice::from_ref(node),
         };
-        let spanned = |item: &Node, value| Spanned { value, place: item.place() };
-        items.iter().filter_map(|item| self.text(what, item).map(|value| spanned(item, value))).collect()
+        items.iter().filter_map(|item| self.spanned(what, item)).collect()
     }
 
     /// True or false, in any of YAML's spellings.
     pub fn boolean(&mut self, what: &str, node: &Node) -> Option<bool> {
         let text = self.text(what, node)?;
         let value = parse_boolean(&text);
-        if value.is_none() {
-            let message = format!("`{what}`: `{text}` is not a boolean; write true or false");
-            self.error("wrong-value", message, &node.mark);
+        match value {
+            None => {
+                let message = format!("`{what}`: `{text}` is not a boolean; write true or false");
+                self.error("wrong-value", message, &node.mark);
+            }
+            Some(value) if !matches!(text.as_str(), "true" | "false" | "0" | "1") => {
+                let message = format!("`{what}`: the usual spelling of `{text}` is `{value}`");
+                self.list.push(Diagnostic::note("spelling", message).at(&node.place()));
+            }
+            Some(_) => {}
         }
         value
     }
@@ -104,7 +189,11 @@ impl Problems {
             return Some(text);
         }
         let message = format!("`{what}`: `{text}` is not one of {}", words.join(", "));
-        self.error("wrong-value", message, &node.mark);
+        let problem = Diagnostic::error("wrong-value", message).at(&node.place());
+        self.list.push(match nearest(&text, words) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem,
+        });
         None
     }
 
@@ -118,22 +207,12 @@ impl Problems {
 
     /// Checks a key against the table of its level; true when its value should be read.
     pub fn key(&mut self, level: Level, key: &Key) -> bool {
-        match keys::find(level, &key.text) {
-            Some(spec) if spec.supported => true,
-            Some(_) => {
-                self.unsupported(key);
-                false
-            }
-            None => {
-                self.unknown(level, key);
-                false
-            }
+        let known = keys::find(level, &key.text).is_some();
+        // A key that is a template was reported with its file.
+        if !known && !is_template(&key.text) {
+            self.unknown(level, key);
         }
-    }
-
-    /// Refuses a key that is known and cannot be used yet.
-    pub fn unsupported(&mut self, key: &Key) {
-        self.error("unsupported", format!("`{}` is not supported by this version", key.text), &key.mark);
+        known
     }
 
     fn unknown(&mut self, level: Level, key: &Key) {
@@ -150,6 +229,7 @@ impl Problems {
             Level::Defaults => "of `defaults`",
             Level::Guards => "of `guards`",
             Level::Clone => "of `clone`",
+            Level::Ha => "of `ha`",
         };
         self.error_hint("unknown-key", format!("there is no key `{}` {place}", key.text), &key.mark, hint);
     }

@@ -19,6 +19,8 @@ pub enum Level {
     Guards,
     /// Under a guest's `clone`.
     Clone,
+    /// Under a guest's `ha`.
+    Ha,
 }
 
 /// What a key's value is.
@@ -42,6 +44,8 @@ pub enum KeyType {
     Map,
     /// A list of guests.
     Guests,
+    /// A map with one variable and its values.
+    Each,
 }
 
 /// One of our keys.
@@ -53,7 +57,7 @@ pub struct KeySpec {
     pub level: Level,
     /// What its value is.
     pub ty: KeyType,
-    /// False: known and refused, because this version cannot do it.
+    /// False: read and checked, and refused in the end, because this version cannot carry it out.
     pub supported: bool,
     /// What it means, in a line.
     pub doc: &'static str,
@@ -71,8 +75,8 @@ const fn later(name: &'static str, level: Level, ty: KeyType, doc: &'static str)
 pub const KEYS: &[KeySpec] = &[
     key("fleet", Level::Top, KeyType::Text, "The owner's name, written on each guest that it owns."),
     key("scope", Level::Top, KeyType::Text, "Which part of a fleet this manifest is; orphans are sought in it alone."),
-    later("include", Level::Top, KeyType::Texts, "Files with only vars, defaults and profiles."),
-    later("vars", Level::Top, KeyType::Map, "Variables for templates."),
+    key("include", Level::Top, KeyType::Texts, "Files with only vars, defaults and profiles, weaker than this one."),
+    key("vars", Level::Top, KeyType::Map, "Variables for templates; --var NAME=VALUE overrides them."),
     key("defaults", Level::Top, KeyType::Map, "Options merged under every guest."),
     key("profiles", Level::Top, KeyType::Map, "Named partial guests."),
     key("guards", Level::Top, KeyType::Map, "Limits on what one run may destroy or interrupt."),
@@ -101,10 +105,10 @@ pub const KEYS: &[KeySpec] = &[
     key("profiles", Level::Guest, KeyType::Texts, "Profiles to start from, the weakest first."),
     key("adopt", Level::Guest, KeyType::Boolean, "Take over a guest that exists and is nobody's."),
     key("released", Level::Guest, KeyType::Boolean, "Let the guest go: remove the mark, do nothing else."),
-    later("each", Level::Guest, KeyType::Map, "One guest for each value."),
+    key("each", Level::Guest, KeyType::Each, "One guest for each value of a variable: a list, or a range, 1..3."),
     later("renamed_from", Level::Guest, KeyType::Name, "The guest's former name."),
-    later("archive", Level::Guest, KeyType::Text, "A backup to restore from."),
-    later("recreate", Level::Guest, KeyType::Boolean, "Delete and make anew."),
+    later("archive", Level::Guest, KeyType::Text, "The backup to restore it from, STORAGE:PATH."),
+    later("recreate", Level::Guest, KeyType::Boolean, "Delete and make anew where a change needs that."),
     key("node", Level::Layer, KeyType::Texts, "Nodes where it may live, in order of preference; left out, anywhere."),
     key("clone", Level::Layer, KeyType::Map, "What it is cloned from."),
     key(
@@ -130,7 +134,7 @@ pub const KEYS: &[KeySpec] = &[
     key("depends_on", Level::Layer, KeyType::Texts, "Guests of the same cluster that must be done before it."),
     key("pool", Level::Layer, KeyType::Text, "Resource pool; left out, not managed."),
     key("shutdown_timeout", Level::Layer, KeyType::Number, "Seconds that a shutdown may take."),
-    later("ha", Level::Layer, KeyType::Map, "High availability."),
+    later("ha", Level::Layer, KeyType::Map, "High availability; null ends it, left out it is not managed."),
     key("from", Level::Clone, KeyType::Text, "A guest's id or name."),
     key(
         "full",
@@ -140,6 +144,15 @@ pub const KEYS: &[KeySpec] = &[
     ),
     key("storage", Level::Clone, KeyType::Text, "Storage for the disks of a full clone."),
     later("snapname", Level::Clone, KeyType::Text, "The snapshot to clone."),
+    later(
+        "state",
+        Level::Ha,
+        KeyType::Choice(&["started", "stopped", "disabled", "ignored"]),
+        "What the cluster keeps it in.",
+    ),
+    later("max_restart", Level::Ha, KeyType::Number, "Attempts to start it again on its node."),
+    later("max_relocate", Level::Ha, KeyType::Number, "Attempts to start it on another node."),
+    later("group", Level::Ha, KeyType::Text, "Its group; Proxmox VE 8 only."),
 ];
 
 /// The key of this name at this level; a guest has those of a layer too.
@@ -154,10 +167,10 @@ pub fn is_option(name: &str, value: Option<&str>) -> bool {
     name == "reboot" && value.and_then(parse_boolean).is_some()
 }
 
-/// The names of all supported keys at this level.
+/// The names of all keys at this level.
 pub fn names(level: Level) -> impl Iterator<Item = &'static str> {
     let fits = move |spec: &&KeySpec| spec.level == level || (level == Level::Guest && spec.level == Level::Layer);
-    KEYS.iter().filter(fits).filter(|spec| spec.supported).map(|spec| spec.name)
+    KEYS.iter().filter(fits).map(|spec| spec.name)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::source::{Key, Node};
+use super::source::{Key, Mark, Node};
 use crate::diagnostics::Place;
 use crate::pve::value::{GuestKind, Vmid};
 
@@ -29,6 +29,8 @@ pub struct Fleet {
     pub scope: Option<Spanned<String>>,
     /// Limits.
     pub guards: Guards,
+    /// The defaults of included files, the weakest first.
+    pub included: Vec<Defaults>,
     /// What is merged under every guest.
     pub defaults: Defaults,
     /// Partial guests by name.
@@ -89,8 +91,27 @@ pub struct Guest {
     pub adopt: bool,
     /// Let the guest go.
     pub released: bool,
+    /// A backup that it is restored from.
+    pub archive: Option<Spanned<String>>,
+    /// Delete it and make it anew.
+    pub recreate: Option<Spanned<bool>>,
+    /// Its former name.
+    pub renamed_from: Option<Spanned<String>>,
+    /// Which of several it is, where `each` makes more than one.
+    pub instance: Option<Instance>,
+    /// Where templates stood, of a guest that `each` makes.
+    pub rendered: Vec<Mark>,
     /// Everything that defaults and profiles may say too.
     pub layer: Layer,
+}
+
+/// One of the guests that `each` makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// The variable and its value: `n = 3`.
+    pub words: String,
+    /// Where the value stands.
+    pub place: Place,
 }
 
 /// What defaults, profiles and guests have in common: one layer of the merge.
@@ -120,6 +141,8 @@ pub struct Layer {
     pub pool: Setting<String>,
     /// Seconds that a shutdown may take.
     pub shutdown_timeout: Setting<u32>,
+    /// High availability; `null` means that it is not managed by it.
+    pub ha: Setting<HaSetting>,
     /// Proxmox's options, not yet checked.
     pub options: Vec<(Key, Node)>,
 }
@@ -133,4 +156,21 @@ pub struct CloneSetting {
     pub full: Option<bool>,
     /// Storage for the disks of a full clone.
     pub storage: Option<Spanned<String>>,
+    /// The snapshot that is cloned.
+    pub snapname: Option<Spanned<String>>,
+    /// A part of it was refused; what is missing may have been that.
+    pub refused: bool,
+}
+
+/// A layer's `ha`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HaSetting {
+    /// The state asked for.
+    pub state: Setting<String>,
+    /// Attempts to start it again on its node.
+    pub max_restart: Setting<u32>,
+    /// Attempts to start it on another node.
+    pub max_relocate: Setting<u32>,
+    /// Its group, in Proxmox VE 8.
+    pub group: Setting<String>,
 }

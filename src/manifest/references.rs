@@ -10,23 +10,24 @@ use crate::pve::value::GuestKind;
 /// The path is relative and has no `..`; that links do not lead out of the manifest's folder is the reader's to see.
 pub type ReadFile<'a> = dyn Fn(&str, &str) -> Result<String, String> + 'a;
 
-/// True for options that are plain text, and no secret.
-fn takes_files(option: &str) -> bool {
-    let secret = matches!(option, "cipassword" | "password");
-    let plain = |kind: &GuestKind| catalog(*kind).find(option).is_some_and(|spec| spec.value.properties.is_none());
-    !secret && GuestKind::ALL.iter().any(plain)
+/// True for an option that holds a secret, whatever the kind of guest.
+pub(super) fn is_secret(option: &str) -> bool {
+    GuestKind::ALL.iter().any(|kind| catalog(*kind).find(option).is_some_and(|spec| spec.facts.secret))
 }
 
-/// Puts the file's text in the place of a reference; false where that is refused.
-pub(super) fn resolve(problems: &mut Problems, option: &str, node: &mut Node, read: &ReadFile<'_>) -> bool {
-    let is_reference = node.get("file").is_some() && takes_files(option);
-    if is_reference {
-        match fetch(problems, option, node, read) {
-            Some(text) => *node = text,
-            None => return false,
-        }
+/// True for options that are plain text, and no secret.
+pub(super) fn takes_files(option: &str) -> bool {
+    let plain = |kind: &GuestKind| catalog(*kind).find(option).is_some_and(|spec| spec.value.properties.is_none());
+    !is_secret(option) && GuestKind::ALL.iter().any(plain)
+}
+
+/// Puts the file's text in the place of a reference.
+pub(super) fn resolve(problems: &mut Problems, option: &str, node: &mut Node, read: &ReadFile<'_>) {
+    if node.get("file").is_some() && takes_files(option) {
+        let kind = fetch(problems, option, node, read).map_or(NodeKind::Refused, |node| node.kind);
+        let mark = node.get("file").map_or_else(|| node.mark.clone(), |path| path.mark.clone());
+        *node = Node { kind, mark };
     }
-    true
 }
 
 fn fetch(problems: &mut Problems, option: &str, node: &Node, read: &ReadFile<'_>) -> Option<Node> {
@@ -65,16 +66,17 @@ fn fetch(problems: &mut Problems, option: &str, node: &Node, read: &ReadFile<'_>
 
 #[cfg(test)]
 mod tests {
-    use crate::manifest::read_with;
     use crate::manifest::source::NodeKind;
+    use crate::manifest::{Outside, read_with};
 
     fn read(option: &str) -> Result<String, String> {
         let text = format!("fleet: f\nvms:\n  - name: a\n    {option}\n");
         let files = [("homes/fleet.yaml".to_owned(), text)];
-        let (fleet, problems) = read_with(&files, &|manifest, path| match path {
+        let file = |manifest: &str, path: &str| match path {
             "keys/admin.pub" => Ok(format!("key of {manifest}\n")),
             _ => Err("no such file".to_owned()),
-        });
+        };
+        let (fleet, problems) = read_with(&files, &Outside { file: &file, ..Outside::default() });
         match problems.first() {
             Some(problem) => Err(problem.message.clone()),
             None => match &fleet.unwrap().guests[0].layer.options[0].1.kind {

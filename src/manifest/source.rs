@@ -29,6 +29,31 @@ impl Mark {
         &self.file
     }
 
+    /// The first character of a file.
+    pub fn start(file: &str) -> Self {
+        Self { file: file.into(), line: 1, column: 1, length: 1 }
+    }
+
+    /// Its length in characters.
+    pub fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// A part of it: so many characters from there.
+    pub fn part(&self, at: usize, length: usize) -> Self {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self { column: self.column.saturating_add(number(at)), length: number(length.max(1)), ..self.clone() }
+    }
+
+    /// True where the place is this one or a part of it.
+    pub fn holds(&self, place: &Place) -> bool {
+        let end = |column: u32, length: u32| column.saturating_add(length);
+        self.line == place.line
+            && self.column <= place.column
+            && end(place.column, place.length) <= end(self.column, self.length)
+            && *self.file == *place.file
+    }
+
     /// The same as a value of its own.
     pub fn place(&self) -> Place {
         Place { file: self.file.to_string(), line: self.line, column: self.column, length: self.length }
@@ -60,6 +85,8 @@ pub enum NodeKind {
     List(Vec<Node>),
     /// A map, in the order of the file, without doubles.
     Map(Vec<(Key, Node)>),
+    /// It was refused, and the problem is reported.
+    Refused,
 }
 
 /// A key of a map.
@@ -80,7 +107,7 @@ impl Node {
     /// What it is, in words for a message.
     pub fn noun(&self) -> &'static str {
         match &self.kind {
-            NodeKind::Null => "nothing",
+            NodeKind::Null | NodeKind::Refused => "nothing",
             NodeKind::Scalar { .. } => "a single value",
             NodeKind::List(_) => "a list",
             NodeKind::Map(_) => "a map",
@@ -369,7 +396,7 @@ impl Builder {
                     }
                 }
             },
-            NodeKind::Null | NodeKind::Scalar { .. } => {}
+            NodeKind::Null | NodeKind::Scalar { .. } | NodeKind::Refused => {}
         }
         true
     }
@@ -391,7 +418,10 @@ impl Builder {
                 .also(&self.inside(&here), "the text breaks here");
         }
         let line = text.lines().nth(at.line().saturating_sub(1)).unwrap_or_default();
-        let (message, hint) = if info.contains("tab") {
+        let character = line.chars().nth(at.col());
+        let (message, hint) = if character.is_some_and(|c| c.is_control() && c != '\t') {
+            ("a control character stands here", "remove it, or write it as an escape in double quotes")
+        } else if info.contains("tab") {
             ("a tab stands where only spaces may", "YAML is indented by spaces only")
         } else if info.contains("quoted scalar") {
             ("a quote is not closed", "close it with the same quote")
@@ -428,7 +458,7 @@ impl Builder {
 fn measure(node: &Node) -> (usize, usize) {
     let fold = |sums: (usize, usize), (size, depth): (usize, usize)| (sums.0 + size, sums.1.max(depth + 1));
     match &node.kind {
-        NodeKind::Null | NodeKind::Scalar { .. } => (1, 0),
+        NodeKind::Null | NodeKind::Scalar { .. } | NodeKind::Refused => (1, 0),
         NodeKind::List(items) => items.iter().map(measure).fold((1, 1), fold),
         NodeKind::Map(entries) => entries.iter().map(|(_, node)| measure(node)).fold((1, 1), fold),
     }

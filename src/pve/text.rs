@@ -20,6 +20,23 @@ pub fn decode_text(text: &str) -> String {
     percent_decode(text)
 }
 
+/// Percent-encodes SSH keys as Proxmox stores them; text that is encoded already stays.
+pub fn encode_keys(text: &str) -> String {
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    if text.contains("%20") && text.bytes().all(|b| unreserved(b) || b == b'%') {
+        return text.to_owned();
+    }
+    let mut encoded = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if unreserved(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -224,6 +224,11 @@ pub fn key_example(name: &str) -> Option<&'static str> {
         "depends_on" => "depends_on: [prod-db-01]",
         "pool" => "pool: web",
         "shutdown_timeout" => "shutdown_timeout: 120",
+        "each" => "each: {n: 1..3}",
+        "ha" => "ha: {state: started, max_restart: 2}",
+        "archive" => "archive: backup:backup/vzdump-qemu-100-2026_01_31-01_00_00.vma.zst",
+        "recreate" => "recreate: true",
+        "renamed_from" => "renamed_from: prod-web-1",
         _ => return None,
     })
 }
@@ -240,13 +245,18 @@ pub fn key_type(ty: KeyType) -> String {
         KeyType::Range => "range of ids, 1000-1999".to_owned(),
         KeyType::Map => "map".to_owned(),
         KeyType::Guests => "list of guests".to_owned(),
+        KeyType::Each => "map of one variable to its values".to_owned(),
     }
 }
 
 /// The keys below one of our keys.
 pub fn keys_below(spec: &KeySpec) -> impl Iterator<Item = &'static KeySpec> {
-    let is_clone = spec.name == "clone";
-    keys::KEYS.iter().filter(move |key| is_clone && key.level == Level::Clone)
+    let below = match spec.name {
+        "clone" => Some(Level::Clone),
+        "ha" => Some(Level::Ha),
+        _ => None,
+    };
+    keys::KEYS.iter().filter(move |key| Some(key.level) == below)
 }
 
 /// The explanation as a document for programs.

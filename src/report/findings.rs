@@ -48,12 +48,16 @@ pub fn text(diagnostics: &[Diagnostic], sources: &Sources, color: bool, width: u
     text
 }
 
-/// One line that counts errors and warnings: `2 errors, 1 warning`.
+/// One line that counts them: `2 errors, 1 warning`.
 pub fn summary(diagnostics: &[Diagnostic]) -> String {
-    let errors = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
     let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
-    let parts = [(errors, "error"), (diagnostics.len() - errors, "warning")];
-    let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, noun)| count(*n, noun)).collect();
+    let kinds = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")];
+    let parts: Vec<String> = kinds
+        .iter()
+        .map(|(severity, noun)| (diagnostics.iter().filter(|one| one.severity == *severity).count(), noun))
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, noun)| count(number, noun))
+        .collect();
     if parts.is_empty() { "no problems".to_owned() } else { parts.join(", ") }
 }
 
@@ -61,6 +65,7 @@ fn draw<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Vec<Group<'a>> 
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
     };
     let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.as_str());
     let mut places: Vec<(&Place, Option<&str>)> = diagnostic.place.iter().map(|place| (place, None)).collect();
