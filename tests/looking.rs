@@ -170,3 +170,58 @@ fn a_file_of_settings_that_is_named_must_be_there() {
     let (code, out, err) = stage.run("--env-file more.env clusters list");
     assert!(code == 0 && out.contains("production"), "{out}{err}");
 }
+
+const ROOTS: &str = "fleet: t
+clusters:
+  only:
+    vms: [{name: only-a, vmid: 1200, memory: 512, cores: 1, args: -no-fd-bootchk}]
+";
+
+/// A cluster whose root has a password, and a settings file with a token beside it or without.
+fn apply_with(credentials: &str, with_token: bool) -> (i32, String, Vec<String>) {
+    let runtime = Runtime::new().unwrap();
+    let mut spec = world::builtin("only");
+    spec.users.push(serde_json::from_str(r#"{"id": "root@pam", "password": "pa;ss w=rd"}"#).unwrap());
+    let clusters = vec![("only".to_owned(), Cluster::new(spec, 1))];
+    let running = runtime.block_on(Server::start(clusters, Options::default())).unwrap();
+    let endpoint = running.endpoints()[0].clone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut env = format!(
+        "PROXMOX_CLUSTERS=only\nPROXMOX_CLUSTER_only_API_URL={}\nPROXMOX_CLUSTER_only_CA_FILE=ca.pem\n{credentials}",
+        endpoint.url
+    );
+    if with_token {
+        env.push_str(&format!(
+            "PROXMOX_CLUSTER_only_TOKEN_ID={}\nPROXMOX_CLUSTER_only_TOKEN_SECRET={}\n",
+            endpoint.token_id, endpoint.token_secret
+        ));
+    }
+    for (name, text) in [("ca.pem", endpoint.ca_pem.as_str()), (".env", &env), ("fleet.yaml", ROOTS)] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pvefleet"));
+    command.args(["apply", "fleet.yaml", "--auto-approve", "-v"]).current_dir(folder.path());
+    let output = command.env_clear().env("HOME", folder.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let log = running.access_log("only");
+    runtime.block_on(running.stop());
+    assert!(!text.contains("pa;ss"), "{text}");
+    let writes =
+        log.iter().filter(|entry| entry.method != "GET").map(|entry| format!("{} {}", entry.method, entry.path));
+    (output.status.code().unwrap_or(-1), text, writes.collect())
+}
+
+#[test]
+fn what_only_root_may_set_is_set_with_roots_password() {
+    let root = "PROXMOX_CLUSTER_only_USERNAME=root@pam\nPROXMOX_CLUSTER_only_PASSWORD='pa;ss w=rd'\n";
+    for with_token in [true, false] {
+        let (code, text, writes) = apply_with(root, with_token);
+        assert_eq!(code, 0, "{text}");
+        // One login, whatever it served for.
+        assert_eq!(writes.iter().filter(|write| write.contains("/access/ticket")).count(), 1, "{writes:?}");
+    }
+    let (code, text, writes) = apply_with("", true);
+    assert!(code == 3 && text.contains("USERNAME=root@pam") && writes.is_empty(), "{code} {text} {writes:?}");
+    let (code, text, _) = apply_with(&root.replace("w=rd", "wrong"), false);
+    assert!(code == 1 && text.contains("authentication fail"), "{code} {text}");
+}

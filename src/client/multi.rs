@@ -76,13 +76,18 @@ impl Target<'_> {
     }
 }
 
+/// Gives the text of a file.
+pub type ReadFile = Box<dyn Fn(&str) -> std::io::Result<String> + Send + Sync>;
+/// Gives a cluster's settings as they are now, or says why there are none.
+pub type Reload = Box<dyn Fn(&str) -> Result<ClusterSettings, String> + Send + Sync>;
+
 /// How clients are made.
 pub struct Connect {
     /// Gives the text of the file that a `CA_FILE` names.
-    pub read_file: Box<dyn Fn(&str) -> std::io::Result<String> + Send + Sync>,
+    pub read_file: ReadFile,
     /// Reads a cluster's settings anew, when its client has been used for the time that `CACHE_TTL` gives, or the
     /// server refused its credentials. Without it, the settings stay as they were.
-    pub reload: Option<Box<dyn Fn(&str) -> Result<ClusterSettings, String> + Send + Sync>>,
+    pub reload: Option<Reload>,
     /// Limits of each transport, and who watches them.
     pub http: HttpOptions,
     /// A cluster may take so long for what [`MultiClusterClient::each`] runs.
