@@ -244,6 +244,36 @@ fn guests_migrate_with_what_they_have() {
 }
 
 #[test]
+fn a_mapped_device_says_where_its_vm_may_go() {
+    let mut world = world();
+    world.vm(100, "nfs:1");
+    let map = [("id", "stick"), ("map", "node=n1,id=1234:5678")];
+    world.ok("POST", "/cluster/mapping/usb", &map);
+    world.ok("PUT", "/nodes/n1/qemu/100/config", &[("usb0", "mapping=stick")]);
+    let answer = world.get("/nodes/n1/qemu/100/migrate");
+    assert_eq!(answer["not_allowed_nodes"]["n2"], json!({ "unavailable-resources": ["usb0"] }));
+    assert_eq!(world.run("POST", "/nodes/n1/qemu/100/migrate", &[("target", "n2")]), "migration aborted");
+    assert!(world.log().contains("can't migrate to 'n2': missing mapped devices usb0"));
+    let map = [("map", "node=n1,id=1234:5678"), ("map", "node=n2,id=1234:5678")];
+    world.ok("PUT", "/cluster/mapping/usb/stick", &map);
+    assert_eq!(world.get("/nodes/n1/qemu/100/migrate")["allowed_nodes"], json!(["n2"]));
+    world.ok("POST", "/nodes/n1/qemu/100/migrate", &[("target", "n2")]);
+    assert_eq!(world.node(100), "n2");
+}
+
+#[test]
+fn nothing_answers_for_an_agent() {
+    let mut world = world();
+    world.vm(100, "thin:1");
+    let path = "/nodes/n1/qemu/100/agent/get-osinfo";
+    assert_eq!(world.run("GET", path, &[]), "No QEMU guest agent configured");
+    world.ok("PUT", "/nodes/n1/qemu/100/config", &[("agent", "1")]);
+    assert_eq!(world.run("GET", path, &[]), "VM 100 is not running");
+    world.ok("POST", "/nodes/n1/qemu/100/status/start", &[]);
+    assert_eq!(world.run("GET", path, &[]), "QEMU guest agent is not running");
+}
+
+#[test]
 fn what_ha_manages_is_moved_by_its_manager() {
     let mut world = world();
     world.vm(100, "nfs:1");

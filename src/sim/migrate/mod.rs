@@ -11,6 +11,7 @@ use super::answer::{Answer, Failure, Outcome};
 use super::cluster::Cluster;
 use super::guest::{check_lock, is_drive};
 use super::route::Call;
+use super::section::mapping;
 use super::task::{self, HaOrder};
 use crate::pve::value::GuestKind;
 use scan::StorageMap;
@@ -34,7 +35,7 @@ pub(super) fn check(cluster: &mut Cluster, call: &Call) -> Outcome {
         }
     }
     let mapped: Map<String, Value> =
-        devices.mapped.iter().map(|(key, name)| (key.clone(), json!({ "name": name }))).collect();
+        devices.mapped.iter().map(|(key, name)| (key.clone(), mapped_row(cluster, key, name))).collect();
     let mut answer = json!({
         "allowed_nodes": [], "local_disks": disks, "local_resources": devices.local,
         "mapped-resource-info": mapped, "mapped-resources": devices.mapped.keys().collect::<Vec<_>>(),
@@ -69,9 +70,19 @@ pub(super) fn check(cluster: &mut Cluster, call: &Call) -> Outcome {
     Ok(Answer::from(answer))
 }
 
-/// Keys of devices whose mapping says nothing about a node. Mappings live elsewhere; none is known here.
-fn missing_mappings(_: &Cluster, devices: &scan::Devices, _: &str) -> Vec<String> {
-    devices.mapped.keys().cloned().collect()
+/// What is told of a mapped device.
+fn mapped_row(cluster: &Cluster, key: &str, name: &str) -> Value {
+    let mut row = json!({ "name": name });
+    if mapping::moves_live(cluster, key, name) {
+        row["live-migration"] = json!(1);
+    }
+    row
+}
+
+/// Keys of devices whose mapping says nothing about a node.
+fn missing_mappings(cluster: &Cluster, devices: &scan::Devices, node: &str) -> Vec<String> {
+    let missing = devices.mapped.iter().filter(|(key, name)| !mapping::is_on(cluster, key, name, node));
+    missing.map(|(key, _)| key.clone()).collect()
 }
 
 /// The answer of `GET …/migrate` for a container.

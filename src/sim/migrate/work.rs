@@ -9,6 +9,7 @@ use crate::sim::calendar;
 use crate::sim::cluster::Cluster;
 use crate::sim::config::Config;
 use crate::sim::guest::{check_lock, is_mount, is_unused, sub_key};
+use crate::sim::section::mapping;
 use crate::sim::volume::{is_base, owner};
 use crate::sim::{lxc, task};
 
@@ -185,6 +186,13 @@ fn prepare_vm(cluster: &Cluster, node: &str, work: &Work) -> Result<(), Failure>
     let missing = super::missing_mappings(cluster, &devices, &work.target);
     if !missing.is_empty() {
         let text = format!("can't migrate to '{}': missing mapped devices {}", work.target, missing.join(", "));
+        return Err(Failure::die(text));
+    }
+    let stay = devices.mapped.iter().filter(|(key, name)| runs && !mapping::moves_live(cluster, key, name));
+    let stay: Vec<String> = stay.map(|(key, name)| format!("{key}:{name}")).collect();
+    if !stay.is_empty() {
+        let list = stay.join(", ");
+        let text = format!("can't live migrate running VM which uses following mapped devices: {list}");
         return Err(Failure::die(text));
     }
     for file in scan::named(&guest.config).keys() {

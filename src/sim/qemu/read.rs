@@ -167,11 +167,11 @@ pub(in crate::sim) fn feature(cluster: &mut Cluster, call: &Call) -> Outcome {
 /// No simulated VM has an agent in it.
 pub(in crate::sim) fn agent(cluster: &mut Cluster, call: &Call) -> Outcome {
     let guest = cluster.guest(GuestKind::Qemu, call.vmid(), &call.node)?;
+    if !guest.config.current.contains_key("agent") {
+        return Err(Failure::die("No QEMU guest agent configured"));
+    }
     if guest.running.is_none() {
         return Err(Failure::die(format!("VM {} is not running", call.vmid())));
     }
-    match guest.config.current.get("agent") {
-        Some(_) => Err(Failure::DieAfter(3000, "QEMU guest agent is not running".to_owned())),
-        None => Err(Failure::die("No QEMU guest agent configured")),
-    }
+    Err(Failure::DieAfter(3000, "QEMU guest agent is not running".to_owned()))
 }

@@ -164,6 +164,29 @@ pub(in crate::sim) fn permit(check: Check, key: &str, value: &str) -> Result<(),
     }
 }
 
+/// The kind of mapping that a key of a guest takes.
+fn kind_of(key: &str) -> &'static str {
+    match key.trim_end_matches(|c: char| c.is_ascii_digit()) {
+        "hostpci" => "pci",
+        "usb" => "usb",
+        _ => "dir",
+    }
+}
+
+/// True where the mapping that a key of a guest names says something about a node.
+pub(in crate::sim) fn is_on(cluster: &Cluster, key: &str, id: &str, node: &str) -> bool {
+    let mappings = cluster.sections(layout(kind_of(key)));
+    let map = mappings.get(id).and_then(|mapping| mapping.get("map")).unwrap_or_default();
+    map.lines().any(|line| sub_key(line, "node") == Some(node))
+}
+
+/// True for a mapped device that moves while the VM runs.
+pub(in crate::sim) fn moves_live(cluster: &Cluster, key: &str, id: &str) -> bool {
+    let mappings = cluster.sections(layout(kind_of(key)));
+    let mapping = mappings.get(id).filter(|_| kind_of(key) == "pci");
+    mapping.and_then(|mapping| mapping.get("live-migration-capable")) == Some("1")
+}
+
 /// A VM starts only where its node has what the mappings in its configuration name.
 pub(in crate::sim) fn check_start(
     cluster: &Cluster,
