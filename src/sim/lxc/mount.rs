@@ -25,6 +25,13 @@ pub(super) fn is_bind(value: &str) -> bool {
     default_of(value, "volume").is_some_and(|volume| volume.starts_with('/'))
 }
 
+/// What is said where a mount point is named that is not there: its text is read all the same, and is empty.
+pub(super) fn missing() -> Failure {
+    let missing = "property is missing and it is not optional".to_owned();
+    let errors = [("mp".to_owned(), missing.clone()), ("volume".to_owned(), missing)].into();
+    Failure::DieWith("format error".to_owned(), errors)
+}
+
 /// The value of a mount point as it is stored, its volume made where one is asked for.
 pub(in crate::sim) fn place(
     cluster: &mut Cluster,

@@ -38,7 +38,7 @@ pub(in crate::sim) fn move_volume(cluster: &mut Cluster, call: &Call) -> Outcome
         Err(Failure::Parameters(names.into()))
     };
     match (call.get("storage"), call.get("target-vmid")) {
-        (None, None) => both("either 'storage' or 'target-vmid' must be set"),
+        (None, None) => both("both 'storage' and 'target-vmid' missing, either needs to be set"),
         (Some(_), Some(_)) => Err(Failure::die("either set storage or target-vmid, but not both")),
         (None, Some(_)) => reassign(cluster, call),
         (Some(_), None) => to_storage(cluster, call),
@@ -68,7 +68,7 @@ fn to_storage(cluster: &mut Cluster, call: &Call) -> Outcome {
         return Err(Failure::die(text));
     }
     let value = guest.config.current.get(key).filter(|_| is_mount(key));
-    let value = value.ok_or_else(|| Failure::die(format!("volume '{key}' does not exist")))?;
+    let value = value.ok_or_else(mount::missing)?;
     if mount::is_bind(value) {
         return Err(Failure::die(format!("unable to move mountpoint '{key}' (type bind)")));
     }

@@ -34,7 +34,9 @@ fn spawn(cluster: &mut Cluster, call: &Call, kind: &str, power: Power) -> Outcom
         return Err(Failure::die(format!("CT {vmid} already running")));
     }
     if power != Power::Start && !runs(cluster, call) {
-        return Err(Failure::die(format!("CT {vmid} not running")));
+        // Proxmox's own word at a reboot.
+        let noun = if power == Power::Reboot { "VM" } else { "CT" };
+        return Err(Failure::die(format!("{noun} {vmid} not running")));
     }
     if power != Power::Reboot && cluster.is_ha_managed(GuestKind::Lxc, vmid) {
         let start = power == Power::Start;

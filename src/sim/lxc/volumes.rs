@@ -1,7 +1,5 @@
 //! Work on a container's volumes: growing, making a template, removing everything.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::{What, Work, mount, of_task};
@@ -23,11 +21,11 @@ pub(in crate::sim) fn resize(cluster: &mut Cluster, call: &Call) -> Outcome {
         return Err(Failure::die("detected modified configuration - file changed by other user? Try again."));
     }
     let disk = call.get("disk").unwrap_or_default();
-    let Some(value) = guest.config.current.get(disk) else {
-        let missing = "property is missing and it is not optional".to_owned();
-        let errors = BTreeMap::from([("mp".to_owned(), missing.clone()), ("volume".to_owned(), missing)]);
-        return Err(Failure::DieWith("format error".to_owned(), errors));
-    };
+    let value = guest.config.current.get(disk).ok_or_else(mount::missing)?;
+    if mount::is_bind(value) {
+        let text = format!("unable to parse volume ID '{}'", volume_of(value).unwrap_or_default());
+        return Err(Failure::die(text));
+    }
     let volid = volume_of(value).unwrap_or_default().to_owned();
     let path = format!("/storage/{}", volid.split(':').next().unwrap_or_default());
     cluster.check_for(&call.subject, &path).need(&path, &["Datastore.AllocateSpace"])?;

@@ -1,5 +1,6 @@
 //! Drives: reading and printing them, making their volumes.
 
+use crate::pve::format::check_format;
 use crate::pve::property::{self, Properties};
 use crate::pve::schema::catalog;
 use crate::pve::value::{GuestKind, Size, allocation};
@@ -10,7 +11,7 @@ use crate::sim::config::Config;
 use crate::sim::guest::{default_of, is_drive, sub_key, volume_of};
 use crate::sim::progress;
 use crate::sim::route::Call;
-use crate::sim::volume::{self, Purpose, is_cloudinit};
+use crate::sim::volume::{self, Family, Purpose, is_cloudinit};
 
 /// Bytes of the variables of UEFI firmware.
 const EFI_VARS: u64 = 528 * Size::KIB;
@@ -114,7 +115,9 @@ pub(super) fn place(
         log.push(format!("{key}: successfully created disk '{printed}'"));
         return Ok((printed, Some(made)));
     }
-    if let Some((_, number)) = allocation(&file) {
+    // In a CD-ROM drive a number is the name of an image.
+    let is_cdrom = drive.get("media").is_some_and(|media| media == "cdrom");
+    if let Some((_, number)) = allocation(&file).filter(|_| !is_cdrom) {
         let size = match key {
             "efidisk0" => EFI_VARS,
             "tpmstate0" => FOUR_MIB,
@@ -123,6 +126,11 @@ pub(super) fn place(
         let format = drive.remove("format");
         // A state of a TPM is never anything but raw on files.
         let format = if key == "tpmstate0" { Some("raw".to_owned()) } else { format };
+        let other = format.as_deref().filter(|format| *format != "raw");
+        if let Some(format) = other.filter(|_| cluster.storages.family(&storage) == Family::LvmThin) {
+            let place = "/usr/share/perl5/PVE/Storage/LvmThinPlugin.pm line 102.";
+            return Err(Failure::die(format!("unsupported format '{format}' at {place}")));
+        }
         let mut made =
             cluster.storages.allocate((&storage, node), vmid, Purpose::Disk, format.as_deref(), (size, ctime))?;
         log.extend(cluster.storages.made_text(&made, size));
@@ -140,6 +148,9 @@ pub(super) fn place(
         let printed = print(key, &drive);
         log.push(format!("{key}: successfully created disk '{printed}'"));
         return Ok((printed, Some(made)));
+    }
+    if matches!(cluster.storages.family(&storage), Family::Lvm | Family::LvmThin) {
+        check_format("pve-storage-vgname", rest).map_err(|text| Failure::die(text.trim_end()))?;
     }
     if cluster.storages.size_of(&file, node).is_none() {
         return Err(Failure::die(format!("volume '{file}' does not exist")));

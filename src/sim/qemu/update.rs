@@ -236,8 +236,11 @@ pub(super) fn carry_out(
             list.retain(|other| other != key);
             config.set_pending("boot", print_order(list));
         }
-        // A volume that was made for the value that waited is forgotten, as there.
-        config.pending.remove(key);
+        // The volume of a drive that only waited is kept as unused; one that waited to replace another is forgotten.
+        let waited = config.pending.remove(key);
+        if let Some(waited) = waited.filter(|_| is_drive(key) && !config.current.contains_key(key)) {
+            apply::register_unused(cluster, node, vmid, &mut config, key, &waited);
+        }
         config.deletes.insert(key.clone(), change.force);
         apply::store(cluster, vmid, config);
     }
