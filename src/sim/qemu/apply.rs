@@ -233,7 +233,8 @@ fn unplug(config: &Config, key: &str, has: &dyn Fn(&str) -> bool) -> Plug {
         "net" => has("network"),
         "usb" | "tablet" => has("usb"),
         "scsi" | "virtio" => has("disk"),
-        "vcpus" | "hotplug" => stem == "hotplug" || has("cpu"),
+        "vcpus" => has("cpu"),
+        "hotplug" => !has("memory"),
         _ => false,
     };
     if live { Plug::Live } else { Plug::Later }
@@ -245,7 +246,9 @@ fn plug(config: &Config, key: &str, value: &str, has: &dyn Fn(&str) -> bool) -> 
     let when = |live: bool| if live { Plug::Live } else { Plug::Later };
     match stem {
         _ if FAST.contains(&key) || is_cloudinit_option(key) => Plug::Live,
-        "cpulimit" | "cpuunits" | "hotplug" => Plug::Live,
+        "cpulimit" | "cpuunits" => Plug::Live,
+        // Memory that can be plugged needs another process.
+        "hotplug" => when(!has("memory") && !value.contains("memory")),
         "balloon" => when(old != Some("0") && value != "0"),
         "usb" | "tablet" => when(has("usb")),
         "vcpus" => when(has("cpu")),
