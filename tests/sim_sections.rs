@@ -165,7 +165,7 @@ fn a_guest_that_goes_is_taken_out_of_what_names_it() {
     );
     let jobs = bench.data("GET", "/cluster/backup", &[]);
     assert_eq!((jobs.as_array().unwrap().len(), &jobs[0]["vmid"]), (1, &json!("701")));
-    // Released from one pair, the other may be used again.
+    // What is left of the rule keeps one resource apart from none.
     let text = "400 Rule 'apart' is invalid.";
     assert!(
         bench
