@@ -281,7 +281,7 @@ impl DriveDraft {
         let mut import = None;
         let form = match self.form {
             Some(Form::Import(source, storage)) => {
-                import = Some(source);
+                import = Some(Box::new(source));
                 let storage = storage.as_deref().or(default_storage).ok_or_else(no_storage)?;
                 DriveForm::Allocate { storage: storage.to_owned() }
             }
@@ -308,7 +308,8 @@ impl DriveDraft {
             return Err(("is a new disk and has no size".to_owned(), "add `size: …`, such as 32GiB".to_owned()));
         }
         // Of a disk that is made or moved here, nothing is there that could be unlisted.
-        let (whole, moved_from) = (self.whole && !self.new && self.moved_from.is_none(), self.moved_from);
+        let whole = self.whole && !self.new && self.moved_from.is_none();
+        let moved_from = self.moved_from.map(Box::new);
         let mut keys = self.keys;
         if whole {
             keys.retain(|_, value| value.is_some());

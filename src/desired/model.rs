@@ -237,10 +237,10 @@ pub struct Drive {
     pub keys: BTreeMap<String, Option<String>>,
     /// Certainly a new, empty disk (`new: true`), even where a detached one waits.
     pub new: bool,
-    /// The image that fills it when it is made.
-    pub import: Option<Spanned<String>>,
+    /// The image that fills it when it is made; boxed, because few drives have one and there are many drives.
+    pub import: Option<Box<Spanned<String>>>,
     /// The drive of this guest whose disk becomes this one.
-    pub moved_from: Option<Spanned<String>>,
+    pub moved_from: Option<Box<Spanned<String>>>,
 }
 
 /// Which volume a drive is.

@@ -1,17 +1,22 @@
 //! Which files of a folder are a manifest's.
 
 use super::keys::{self, Level};
-use super::source::{self, NodeKind};
+use super::source::{self, Node, NodeKind};
 use crate::diagnostics::{Diagnostic, Place};
 
 /// True for YAML text that holds one of a manifest's top-level keys.
 pub fn is_manifest(text: &str) -> bool {
+    belongs(source::parse("", text).as_ref().ok(), text)
+}
+
+/// The same of text that was read already, or could not be.
+pub(super) fn belongs(root: Option<&Node>, text: &str) -> bool {
     let is_top = |key: &str| keys::find(Level::Top, key).is_some();
-    match source::parse("", text).map(|root| root.kind) {
-        Ok(NodeKind::Map(entries)) => entries.iter().any(|(key, _)| is_top(&key.text)),
-        Ok(_) => false,
+    match root.map(|root| &root.kind) {
+        Some(NodeKind::Map(entries)) => entries.iter().any(|(key, _)| is_top(&key.text)),
+        Some(_) => false,
         // A broken file counts, for its problem to be seen, where a line of it looks like a manifest's.
-        Err(_) => text.lines().any(|line| line.split_once(':').is_some_and(|(key, _)| is_top(key.trim_end()))),
+        None => text.lines().any(|line| line.split_once(':').is_some_and(|(key, _)| is_top(key.trim_end()))),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::decode::Problems;
 use super::each;
-use super::files::{is_manifest, left_out};
+use super::files::{belongs, left_out};
 use super::guests::guests;
 use super::include::{self, File, ReadInclude};
 use super::keys::{self, Level};
@@ -59,11 +59,12 @@ pub fn read_with(files: &[(String, String)], outside: &Outside<'_>) -> (Option<F
     let several = files.len() > 1;
     let mut own: Vec<File> = Vec::new();
     for (name, text) in &files {
-        if several && !is_manifest(text) {
+        let parsed = source::parse(name, text);
+        if several && !belongs(parsed.as_ref().ok(), text) {
             reader.problems.list.push(left_out(name));
             continue;
         }
-        match source::parse(name, text) {
+        match parsed {
             Ok(root) => own.push((name.clone(), root)),
             Err(problems) => {
                 reader.broken = true;
@@ -77,8 +78,8 @@ pub fn read_with(files: &[(String, String)], outside: &Outside<'_>) -> (Option<F
     for (_, root) in &loaded.included {
         reader.included(root);
     }
-    for (_, root) in &loaded.own {
-        reader.file(root);
+    for (_, root) in loaded.own {
+        reader.file(&root);
     }
     reader.references(outside.file);
     reader.finish(files.first().map(|(name, _)| name.as_str()))
