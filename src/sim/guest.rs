@@ -145,8 +145,17 @@ impl Cluster {
         self.pools.iter().find(|(_, pool)| pool.guests.contains(&vmid)).map(|(name, _)| name.as_str())
     }
 
-    pub(super) fn may_see(&self, subject: &Subject, vmid: u32) -> bool {
-        self.check_guest(subject, vmid).any(&format!("/vms/{vmid}"), &["VM.Audit"])
+    /// Tells of one guest after another whether somebody may see it.
+    pub(super) fn sees<'a>(&'a self, subject: &'a Subject) -> impl FnMut(u32) -> bool + 'a {
+        let look = |vmid: u32| self.check_guest(subject, vmid).any(&format!("/vms/{vmid}"), &["VM.Audit"]);
+        // Of guests that have no entry of their own and are in no pool, one is seen like the other.
+        let mut others = None;
+        move |vmid| {
+            if self.pool_of(vmid).is_some() || self.access.has_entry(&format!("/vms/{vmid}")) {
+                return look(vmid);
+            }
+            *others.get_or_insert_with(|| look(vmid))
+        }
     }
 
     /// The figures of a guest, as `status/current` and the node's list show them.

@@ -187,6 +187,11 @@ impl Access {
         self.release
     }
 
+    pub(super) fn has_entry(&self, path: &str) -> bool {
+        self.acl.get(path).is_some()
+    }
+
+    /// Every entry of the access control list.
     pub(super) fn acl_entries(&self) -> impl Iterator<Item = (&str, Member<'_>, &str, bool)> {
         self.acl.entries()
     }

@@ -94,11 +94,9 @@ pub(in crate::sim) fn resources(cluster: &mut Cluster, call: &Call) -> Outcome {
         }
     }
     if is("vm") {
-        for (vmid, guest) in &cluster.guests {
-            if cluster.may_see(&call.subject, *vmid) {
-                list.push(cluster.resource_row(*vmid, guest));
-            }
-        }
+        let mut sees = cluster.sees(&call.subject);
+        let seen = cluster.guests.iter().filter(|(vmid, _)| sees(**vmid));
+        list.extend(seen.map(|(vmid, guest)| cluster.resource_row(*vmid, guest)));
     }
     if is("node") {
         for index in 0..cluster.spec.nodes.len() {

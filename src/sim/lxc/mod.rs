@@ -141,9 +141,11 @@ fn root_only<T>(what: &str) -> Result<T, Failure> {
 }
 
 pub(super) fn list(cluster: &mut Cluster, call: &Call) -> Outcome {
-    let mine = cluster.guests.iter().filter(|(vmid, guest)| {
-        guest.kind() == GuestKind::Lxc && guest.node == call.node && cluster.may_see(&call.subject, **vmid)
-    });
+    let mut sees = cluster.sees(&call.subject);
+    let mine = cluster
+        .guests
+        .iter()
+        .filter(|(vmid, guest)| guest.kind() == GuestKind::Lxc && guest.node == call.node && sees(**vmid));
     let rows = mine.map(|(vmid, guest)| Value::Object(cluster.status_row(*vmid, guest, false)));
     Ok(Answer::from(Value::Array(rows.collect())))
 }

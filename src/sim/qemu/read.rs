@@ -14,9 +14,11 @@ use crate::sim::guest::volume_of;
 use crate::sim::route::Call;
 
 pub(in crate::sim) fn list(cluster: &mut Cluster, call: &Call) -> Outcome {
-    let mine = cluster.guests.iter().filter(|(vmid, guest)| {
-        guest.kind() == GuestKind::Qemu && guest.node == call.node && cluster.may_see(&call.subject, **vmid)
-    });
+    let mut sees = cluster.sees(&call.subject);
+    let mine = cluster
+        .guests
+        .iter()
+        .filter(|(vmid, guest)| guest.kind() == GuestKind::Qemu && guest.node == call.node && sees(**vmid));
     let rows = mine.map(|(vmid, guest)| Value::Object(cluster.status_row(*vmid, guest, call.flag("full"))));
     Ok(Answer::from(Value::Array(rows.collect())))
 }
