@@ -30,6 +30,7 @@ fn the_whole_command_line() {
         "show",
         "init",
         "plan",
+        "snapshot",
         "apply",
         "drift",
         "explain",

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+#[path = "support/stage.rs"]
+mod stage;
+
 use std::process::Command;
 
-use pvefleet::sim::server::{Options, Running, Server};
+use pvefleet::sim::server::{Options, Server};
 use pvefleet::sim::{Cluster, world};
 use serde_json::Value;
-use tempfile::TempDir;
+use stage::Stage;
 use tokio::runtime::Runtime;
 
 const MANIFEST: &str = "fleet: t
@@ -16,61 +19,9 @@ clusters:
     containers: [{name: prod-a, vmid: 1100, ostemplate: local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst, rootfs: {storage: local-lvm, size: 1GiB}}]
 ";
 
-struct Stage {
-    folder: TempDir,
-    running: Option<Running>,
-    runtime: Runtime,
-    secret: String,
-}
-
-impl Stage {
-    /// Two clusters that are there, and one that is not.
-    fn new() -> Self {
-        let runtime = Runtime::new().unwrap();
-        let clusters = ["production", "staging"].map(|name| (name.to_owned(), Cluster::new(world::builtin(name), 1)));
-        let running = runtime.block_on(Server::start(clusters.into(), Options::default())).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let mut env = "PROXMOX_CLUSTERS=production,staging,gone\n".to_owned();
-        let token = running.endpoints()[0].clone();
-        for name in ["production", "staging", "gone"] {
-            let found = running.endpoints().iter().find(|endpoint| endpoint.name == name);
-            let url = found.map_or("https://127.0.0.1:9", |endpoint| endpoint.url.as_str());
-            env.push_str(&format!(
-                "PROXMOX_CLUSTER_{name}_API_URL={url}\nPROXMOX_CLUSTER_{name}_TOKEN_ID={}\n\
-                 PROXMOX_CLUSTER_{name}_TOKEN_SECRET={}\nPROXMOX_CLUSTER_{name}_CA_FILE=ca.pem\n",
-                token.token_id, token.token_secret
-            ));
-        }
-        std::fs::write(folder.path().join("ca.pem"), &token.ca_pem).unwrap();
-        std::fs::write(folder.path().join("my.env"), env).unwrap();
-        std::fs::write(folder.path().join("fleet.yaml"), MANIFEST).unwrap();
-        Self { folder, running: Some(running), runtime, secret: token.token_secret }
-    }
-
-    /// Exit code, standard output, standard error.
-    fn run(&self, arguments: &str) -> (i32, String, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pvefleet"));
-        command.args(["--env-file", "my.env"]).args(arguments.split_whitespace()).current_dir(self.folder.path());
-        command.env_clear().env("HOME", self.folder.path()).env("PATH", "/usr/bin:/bin");
-        let output = command.output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (out, err) = (text(&output.stdout), text(&output.stderr));
-        assert!(!out.contains(&self.secret) && !err.contains(&self.secret), "{arguments}: {out}{err}");
-        (output.status.code().unwrap_or(-1), out, err)
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            self.runtime.block_on(running.stop());
-        }
-    }
-}
-
 #[test]
 fn guests_of_all_clusters_are_listed_and_shown() {
-    let stage = Stage::new();
+    let stage = Stage::new(MANIFEST);
     let (code, out, err) = stage.run("guests list");
     assert_eq!(code, 1, "{err}");
     assert!(err.contains("Cannot connect to cluster 'gone'"), "{err}");
@@ -103,7 +54,7 @@ fn guests_of_all_clusters_are_listed_and_shown() {
 
 #[test]
 fn tasks_are_listed_and_their_logs_read() {
-    let stage = Stage::new();
+    let stage = Stage::new(MANIFEST);
     let (code, out, err) = stage.run("tasks list --cluster production");
     assert_eq!((code, out.as_str()), (0, "No tasks that can be seen.\n"), "{err}");
     let (code, _, err) = stage.run("apply fleet.yaml --auto-approve");
@@ -128,7 +79,7 @@ fn tasks_are_listed_and_their_logs_read() {
 
 #[test]
 fn a_check_tells_all_that_matters() {
-    let stage = Stage::new();
+    let stage = Stage::new(MANIFEST);
     let (code, out, err) = stage.run("clusters check --for fleet.yaml");
     assert_eq!(code, 1, "{err}");
     for words in
@@ -149,7 +100,7 @@ fn a_check_tells_all_that_matters() {
 
 #[test]
 fn requests_are_logged_and_nothing_secret_is() {
-    let stage = Stage::new();
+    let stage = Stage::new(MANIFEST);
     let (_, _, err) = stage.run("guests list --cluster staging -v");
     assert!(err.lines().any(|line| line.starts_with("staging: GET /cluster/resources 200 ")), "{err}");
     assert!(err.contains("attempt 1") && err.contains("127.0.0.1:"), "{err}");
@@ -162,7 +113,7 @@ fn requests_are_logged_and_nothing_secret_is() {
 
 #[test]
 fn a_file_of_settings_that_is_named_must_be_there() {
-    let stage = Stage::new();
+    let stage = Stage::new(MANIFEST);
     let (code, _, err) = stage.run("--env-file nowhere.env clusters list");
     assert!(code == 64 && err.contains("--env-file nowhere.env cannot be read"), "{err}");
     std::fs::write(stage.folder.path().join("more.env"), "PROXMOX_CLUSTERS=other\n").unwrap();

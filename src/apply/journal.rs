@@ -116,12 +116,33 @@ fn timestamp(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
+/// Unix seconds of `2026-11-22T08:45:00Z`; nothing where it is no such text.
+pub fn seconds(text: &str) -> Option<u64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let number = |part: &str| part.parse::<u64>().ok();
+    let [year, month, day] = date.splitn(3, '-').map(number).collect::<Option<Vec<_>>>()?.try_into().ok()?;
+    let [hour, minute, second] = time.splitn(3, ':').map(number).collect::<Option<Vec<_>>>()?.try_into().ok()?;
+    let in_range = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !in_range || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    // Years that begin with March, as above.
+    let (year, month_from_march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month_from_march + 2) / 5 + day - 1;
+    Some((days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn times_are_utc_dates() {
+        for text in
+            ["", "2026-11-22", "2026-13-01T00:00:00Z", "2026-11-22T24:00:00Z", "1969-12-31T23:59:59Z", "x-y-zTa:b:cZ"]
+        {
+            assert_eq!(super::seconds(text), None, "{text}");
+        }
         for (seconds, text) in [
             (0, "1970-01-01T00:00:00Z"),
             (951_782_400, "2000-02-29T00:00:00Z"),
@@ -129,6 +150,7 @@ mod tests {
             (4_107_542_399, "2100-02-28T23:59:59Z"),
         ] {
             assert_eq!(timestamp(seconds), text);
+            assert_eq!(super::seconds(text), Some(seconds));
         }
     }
 }

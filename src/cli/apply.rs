@@ -13,7 +13,7 @@ use super::arguments::{ApplyCommand, Selection};
 use super::connect;
 use super::environment::{self, EnvironmentSecrets};
 use super::failure::Failure;
-use super::inputs;
+use super::inputs::{self, SettingsFrom};
 use super::output::{self, Format};
 use super::plan::{Envelope, check_outputs, plan_options};
 use super::progress::Progress;
@@ -48,7 +48,7 @@ async fn manifest(
     env_files: &[PathBuf],
     terminal: &Terminal,
 ) -> Result<u8, Failure> {
-    let inputs = inputs::load(path, &command.variables.var, env_files, false)?;
+    let inputs = inputs::load(path, &command.variables.var, env_files, SettingsFrom::Variables)?;
     inputs.warn(terminal);
     let multi = connect::clients(&inputs.registry, env_files, terminal.log);
     let mut clients = usable(&multi);

@@ -131,6 +131,17 @@ pub enum Command {
     /// something is blocked; 64 the input is wrong.
     #[command(after_help = "Example:\n  pvefleet drift examples/homelab || notify-send 'the fleet has drifted'")]
     Drift(DriftCommand),
+    /// Write what the clusters hold to a file, to plan with where nobody may ask them.
+    ///
+    /// Reads every guest that the credentials see and every list that a plan checks against. The document holds no
+    /// credentials, and the settings that route guests; it does hold the guests' configurations. `plan --live` and
+    /// `validate --live` take it in place of the clusters.
+    ///
+    /// Exit code: 0; 1 when something could not be read (the document says what); 64 when the settings are wrong.
+    #[command(
+        after_help = "Example:\n  pvefleet snapshot -o json=live.json\n  pvefleet plan examples/homelab --live live.json"
+    )]
+    Snapshot(SnapshotCommand),
     /// Say what an option of a guest is, what it may be, and what a change of it costs.
     ///
     /// Proxmox's options by their own names, with or without index (`net`, `net0`, `net0.tag`), and pvefleet's own keys.
@@ -219,6 +230,9 @@ pub struct Selection {
 pub struct Validate {
     /// A manifest file, or a folder of them.
     pub path: PathBuf,
+    /// Check also against this snapshot of the clusters: nodes, storages, bridges, pools, clone sources, versions.
+    #[arg(long, value_name = "FILE")]
+    pub live: Option<PathBuf>,
     /// Variables.
     #[command(flatten)]
     pub variables: Variables,
@@ -227,6 +241,19 @@ pub struct Validate {
     /// `github` prints annotations of a GitHub workflow, `sarif` a file for code scanning.
     #[arg(short, long = "output", value_name = "FORMAT[=FILE]", default_value = "text")]
     pub output: Vec<Output<FindingsFormat>>,
+}
+
+/// `snapshot`.
+#[derive(Debug, Args)]
+pub struct SnapshotCommand {
+    /// Only this cluster; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Vec<String>,
+    /// Write the document as json, or a line for each cluster as text, to standard output or to FILE; may be repeated.
+    ///
+    /// A file is written whole or not at all, readable by you alone.
+    #[arg(short, long = "output", value_name = "FORMAT[=FILE]", default_value = "json")]
+    pub output: Vec<Output>,
 }
 
 /// `show`.
@@ -262,6 +289,9 @@ pub struct InitCommand {
 pub struct PlanCommand {
     /// A manifest file, or a folder of them.
     pub path: PathBuf,
+    /// Plan with this snapshot in place of the clusters; needs neither network nor credentials.
+    #[arg(long, value_name = "FILE")]
+    pub live: Option<PathBuf>,
     /// Variables.
     #[command(flatten)]
     pub variables: Variables,

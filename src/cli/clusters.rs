@@ -8,10 +8,11 @@ use serde_json::json;
 use super::arguments::Clusters;
 use super::failure::Failure;
 use super::guests::chosen;
+use super::inputs::{self, SettingsFrom};
 use super::output::{self, Format};
 use super::plan::check_outputs;
 use super::terminal::Terminal;
-use super::{connect, environment, inputs};
+use super::{connect, environment};
 use crate::client::{ClusterClient, ClusterError, ReadOnlyClient, tls};
 use crate::clusters::{Access, ClusterSettings, Registry, Tls};
 use crate::desired::DesiredCluster;
@@ -75,7 +76,7 @@ pub async fn run(command: &Clusters, env_files: &[PathBuf], terminal: &Terminal)
             let registry = environment::registry(&variables).map_err(Failure::problems)?;
             let names = chosen(cluster, &registry)?;
             let desired = match manifest {
-                Some(path) => Some(inputs::load(path, &[], env_files, false)?.desired),
+                Some(path) => Some(inputs::load(path, &[], env_files, SettingsFrom::Variables)?.desired),
                 None => None,
             };
             let clients = connect::clients(&registry, env_files, terminal.log);

@@ -35,16 +35,37 @@ pub struct Inputs {
 /// Largest manifest file, in bytes; whoever has more has split it by mistake.
 const MAX_FILE: u64 = 8 << 20;
 
+/// Where the settings of the clusters come from.
+#[derive(Debug, Clone, Copy)]
+pub enum SettingsFrom<'a> {
+    /// From the variables, to connect with.
+    Variables,
+    /// From the variables, to check a manifest with: no secret is fetched, and there may be none.
+    VariablesUnconnected,
+    /// From a snapshot.
+    Snapshot(&'a Registry),
+}
+
 /// Reads and resolves the manifest at a path.
 ///
 /// # Errors
 ///
 /// Problems of the manifest, of the settings, or of both.
-pub fn load(path: &Path, vars: &[(String, String)], env_files: &[PathBuf], offline: bool) -> Result<Inputs, Failure> {
+pub fn load(
+    path: &Path,
+    vars: &[(String, String)],
+    env_files: &[PathBuf],
+    settings: SettingsFrom<'_>,
+) -> Result<Inputs, Failure> {
     let variables = environment::variables(env_files).map_err(|error| Failure::Usage(format!("{error:#}")))?;
     let Files { texts, partial, mut problems } = read_files(path)?;
     let sources = RefCell::new(texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect::<Sources>());
-    let registry = if offline { environment::registry_offline(&variables) } else { environment::registry(&variables) };
+    let offline = matches!(settings, SettingsFrom::VariablesUnconnected);
+    let registry = match settings {
+        SettingsFrom::Variables => environment::registry(&variables),
+        SettingsFrom::VariablesUnconnected => environment::registry_offline(&variables),
+        SettingsFrom::Snapshot(registry) => Ok(registry.clone()),
+    };
     let include = |name: &str| {
         let text = included(name)?;
         sources.borrow_mut().add(name, &text);

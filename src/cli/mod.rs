@@ -16,6 +16,7 @@ mod plan;
 mod progress;
 mod show;
 mod sim;
+mod snapshot;
 mod tasks;
 mod terminal;
 mod validate;
@@ -59,6 +60,7 @@ fn run(arguments: Arguments, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Plan(command) => block_on(plan::plan(&command, &env_files, terminal)),
         Command::Drift(command) => block_on(plan::drift(&command, &env_files, terminal)),
         Command::Apply(command) => block_on(apply::apply(&command, &env_files, terminal)),
+        Command::Snapshot(command) => block_on(snapshot::snapshot(&command, &env_files, terminal)),
         Command::Explain(command) => explain::run(&command, terminal),
         Command::Clusters(command) => block_on(clusters::run(&command, &env_files, terminal)),
         Command::Guests(command) => block_on(guests::run(&command, &env_files, terminal)),

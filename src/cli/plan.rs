@@ -9,8 +9,9 @@ use super::arguments::{DriftCommand, PlanCommand, Selection};
 use super::connect;
 use super::environment;
 use super::failure::Failure;
-use super::inputs::{self, Inputs};
+use super::inputs::{self, Inputs, SettingsFrom};
 use super::output::{self, Format, Output};
+use super::snapshot;
 use super::terminal::Terminal;
 use crate::ops;
 use crate::plan::{self, Plan, PlanOptions};
@@ -46,12 +47,22 @@ impl Envelope {
 /// Wrong input.
 pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.document.output)?;
-    let inputs = inputs::load(&command.path, &command.variables.var, env_files, false)?;
+    let taken = command.live.as_deref().map(snapshot::load).transpose()?;
+    let settings = taken.as_ref().map_or(SettingsFrom::Variables, |taken| SettingsFrom::Snapshot(&taken.registry));
+    let inputs = inputs::load(&command.path, &command.variables.var, env_files, settings)?;
     inputs.warn(terminal);
     warn_of_missing_secrets(&inputs, terminal);
-    let clients = connect::clients(&inputs.registry, env_files, terminal.log);
     let options = plan_options(&command.selection, inputs.partial);
-    let live = ops::read(&inputs.desired, &connect::readers(&clients), &options.clusters).await;
+    let live = match taken {
+        Some(taken) => {
+            terminal.note(&format!("Planned from {}; what changed since is not seen.", taken.words));
+            ops::for_fleet(taken.live, &inputs.desired, &options.clusters)
+        }
+        None => {
+            let clients = connect::clients(&inputs.registry, env_files, terminal.log);
+            ops::read(&inputs.desired, &connect::readers(&clients), &options.clusters).await
+        }
+    };
     let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;
     write_plan(&command.document.output, &plan, terminal)?;
     if command.document.output.iter().all(|output| output.file.is_some()) {
@@ -67,7 +78,7 @@ pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Termi
 /// Wrong input.
 pub async fn drift(command: &DriftCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.document.output)?;
-    let inputs = inputs::load(&command.path, &command.variables.var, env_files, false)?;
+    let inputs = inputs::load(&command.path, &command.variables.var, env_files, SettingsFrom::Variables)?;
     inputs.warn(terminal);
     let clients = connect::clients(&inputs.registry, env_files, terminal.log);
     let options = PlanOptions {

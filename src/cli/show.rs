@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::arguments::ShowCommand;
 use super::failure::Failure;
-use super::inputs;
+use super::inputs::{self, SettingsFrom};
 use super::output::{self, ManifestFormat};
 use super::plan::check_outputs;
 use super::terminal::Terminal;
@@ -19,7 +19,7 @@ use crate::report::yaml::{self, Tree};
 /// Wrong input, or a guest that is not in it.
 pub fn show(command: &ShowCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.output)?;
-    let inputs = inputs::load(&command.path, &command.variables.var, env_files, true)?;
+    let inputs = inputs::load(&command.path, &command.variables.var, env_files, SettingsFrom::VariablesUnconnected)?;
     inputs.warn(terminal);
     let which = Show { guest: command.guest.as_deref(), origin: command.origin };
     let Some(entries) = show::entries(&inputs.desired, which) else {

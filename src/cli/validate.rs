@@ -7,10 +7,13 @@ use serde_json::json;
 
 use super::arguments::Validate;
 use super::failure::{Failure, USAGE};
-use super::inputs;
+use super::inputs::{self, SettingsFrom};
 use super::output::{self, FindingsFormat};
 use super::plan::check_outputs;
+use super::snapshot;
 use super::terminal::Terminal;
+use crate::diagnostics::Diagnostic;
+use crate::plan;
 use crate::report::{annotations, findings};
 
 /// Checks a manifest and reports every problem.
@@ -21,11 +24,21 @@ use crate::report::{annotations, findings};
 pub fn validate(command: &Validate, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.output)?;
     let for_people = command.output.iter().all(|output| output.format == FindingsFormat::Text);
-    let (resolved, problems, sources) = match inputs::load(&command.path, &command.variables.var, env_files, true) {
-        Ok(mut inputs) => {
-            inputs.warn_of_missing_secrets();
-            (Some(inputs.desired), inputs.warnings, inputs.sources)
+    let taken = command.live.as_deref().map(snapshot::load).transpose()?;
+    let settings =
+        taken.as_ref().map_or(SettingsFrom::VariablesUnconnected, |taken| SettingsFrom::Snapshot(&taken.registry));
+    let loaded = inputs::load(&command.path, &command.variables.var, env_files, settings).and_then(|mut inputs| {
+        inputs.warn_of_missing_secrets();
+        inputs.warnings.extend(taken.iter().flat_map(|taken| plan::lint(&inputs.desired, &taken.live)));
+        let is_sound = !inputs.warnings.iter().any(Diagnostic::is_error);
+        let problems = inputs.warnings;
+        if is_sound {
+            return Ok((Some(inputs.desired), problems, inputs.sources));
         }
+        Err(Failure::Input { problems, sources: inputs.sources })
+    });
+    let (resolved, problems, sources) = match loaded {
+        Ok(loaded) => loaded,
         // Errors are talk as long as no program reads them.
         Err(failure @ Failure::Input { .. }) if for_people && command.output.iter().all(|one| one.file.is_none()) => {
             return Err(failure);

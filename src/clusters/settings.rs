@@ -193,6 +193,15 @@ impl Registry {
 }
 
 impl Pattern {
+    /// A pattern as it is written: a prefix, or a regular expression after `re:`.
+    ///
+    /// # Errors
+    ///
+    /// When it is no regular expression.
+    pub fn read(text: &str, cluster: &str) -> Result<Self, String> {
+        super::syntax::pattern(text, cluster)
+    }
+
     /// True when a guest of this name belongs to the pattern's cluster.
     pub fn matches(&self, name: &str) -> bool {
         match &self.regex {

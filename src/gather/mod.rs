@@ -36,6 +36,17 @@ pub struct Wanted {
     pub preflight: bool,
 }
 
+impl Wanted {
+    /// True for a guest whose configuration is read: it bears the fleet's tag, the manifest names it, or what it is
+    /// is not known.
+    pub fn matters(&self, guest: &LiveGuest) -> bool {
+        guest.tags.contains(&self.fleet_tag.to_lowercase())
+            || self.vmids.contains(&guest.vmid)
+            || matches!(guest.lock.as_deref(), Some("create" | "clone"))
+            || guest.name.known().is_none_or(|name| self.names.contains(name))
+    }
+}
+
 /// Reads one thing; the error is in words and says what was asked.
 async fn get<T>(
     client: &dyn Reader,

@@ -45,7 +45,7 @@ pub async fn read(desired: &Desired, readers: &Readers, only: &[String]) -> Live
 /// What matters of a cluster to this fleet.
 ///
 /// Names of the whole fleet count, so that a guest which lives in another cluster than it is routed to is found.
-fn wanted(desired: &Desired, cluster: &str) -> Wanted {
+pub(super) fn wanted(desired: &Desired, cluster: &str) -> Wanted {
     let mut names = BTreeSet::new();
     let mut vmids = BTreeSet::new();
     for guest in desired.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.guests) {

@@ -256,7 +256,7 @@ fn tags_field(guest: &DesiredGuest, before: Option<String>, tags: &str) -> Field
 }
 
 /// What an option is when the guest is made: what is sent, and what people read and must be read back.
-fn creation_value(kind: GuestKind, name: &str, option: &DesiredOption) -> Option<(Template, String)> {
+pub(super) fn creation_value(kind: GuestKind, name: &str, option: &DesiredOption) -> Option<(Template, String)> {
     let format = catalog(kind).find(name).and_then(|spec| spec.value.properties.as_ref());
     match &option.value {
         OptionValue::Absent => None,

@@ -8,6 +8,7 @@ mod drives;
 mod guards;
 mod identify;
 mod identity;
+mod lint;
 pub mod mark;
 mod options;
 mod order;
@@ -23,5 +24,6 @@ mod vmids;
 
 pub use accept::{Acceptance, AcceptanceKind};
 pub use document::*;
+pub use lint::lint;
 pub use planner::{PlanOptions, plan};
 pub use template::{Hole, Part, Template};
