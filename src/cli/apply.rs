@@ -15,14 +15,14 @@ use super::environment::{self, EnvironmentSecrets};
 use super::failure::Failure;
 use super::inputs::{self, SettingsFrom};
 use super::output::{self, Format};
-use super::plan::{Envelope, check_outputs, plan_options};
+use super::plan::{check_outputs, plan_options, saved_plan};
 use super::progress::Progress;
 use super::terminal::Terminal;
 use crate::apply::{self, Cancel, Journal};
 use crate::client::{ClusterClient, MultiClusterClient};
 
 use crate::ops;
-use crate::plan::{self, FORMAT_VERSION, Plan};
+use crate::plan::{self, Plan};
 use crate::report::{outcome_text, plan_text};
 
 /// How often a plan is made again because guests were still being made.
@@ -101,14 +101,7 @@ async fn manifest(
 /// Carries out a plan that was saved and reviewed.
 async fn saved(command: &ApplyCommand, file: &Path, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     let shown = file.display();
-    let text =
-        std::fs::read_to_string(file).map_err(|error| Failure::Usage(format!("{shown} cannot be read: {error}")))?;
-    let envelope: Envelope = read_envelope(&text).map_err(|words| Failure::Usage(format!("{shown} {words}")))?;
-    let plan = envelope.plan;
-    if !plan.is_genuine() {
-        let words = format!("{shown} was changed after it was made: its ids do not fit what it holds; plan again");
-        return Err(Failure::Usage(words));
-    }
+    let plan = saved_plan(file)?;
     let variables = environment::variables(env_files).map_err(|error| Failure::Usage(format!("{error:#}")))?;
     let registry = environment::registry(&variables).map_err(Failure::problems)?;
     let multi = connect::clients(&registry, env_files, terminal.log);
@@ -145,17 +138,6 @@ fn flags(selection: &Selection, vars: &[(String, String)]) -> String {
     }
     selection.accept.iter().for_each(|accept| text.push_str(&format!(" --accept {accept}")));
     text
-}
-
-fn read_envelope(text: &str) -> Result<Envelope, String> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
-    let version = value.pointer("/plan/format_version").and_then(serde_json::Value::as_str);
-    let version = version.ok_or("is not a saved plan; make one with `pvefleet plan PATH -o json=FILE`")?;
-    let major = |version: &str| version.split('.').next().map(str::to_owned);
-    if major(version) != major(FORMAT_VERSION) {
-        return Err(format!("has format {version}; this version reads {FORMAT_VERSION}; plan again"));
-    }
-    serde_json::from_value(value).map_err(|error| format!("cannot be read as a plan: {error}"))
 }
 
 /// The clients that could be set up.

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::output::{FindingsFormat, ManifestFormat, Output};
+use super::output::{FindingsFormat, ManifestFormat, Output, PlanFormat};
 use crate::plan::Acceptance;
+use crate::plan::Class;
+use crate::report::plan_markdown;
 
 /// Declarative reconciler for fleets of Proxmox VE clusters.
 ///
@@ -111,6 +113,13 @@ pub enum Command {
         after_help = "Examples:\n  pvefleet plan examples/homelab\n  pvefleet plan examples/homelab -o json=plan.json --detailed-exitcode"
     )]
     Plan(PlanCommand),
+    /// Show a saved plan in any format, one guest of it whole, or what another plan does differently.
+    ///
+    /// Exit code 0; with OTHER 2 when the plans differ; 64 when a file is no plan.
+    #[command(
+        after_help = "Examples:\n  pvefleet plan-show plan.json -o markdown\n  pvefleet plan-show plan.json --target prod-web-01\n  pvefleet plan-show reviewed.json plan.json"
+    )]
+    PlanShow(PlanShowCommand),
     /// Make the clusters as the manifest says.
     ///
     /// Plans, shows the plan, asks, and carries it out: each guest's steps in order, several guests at once, every
@@ -191,6 +200,28 @@ pub struct Document {
     /// A file is written whole or not at all, readable by you alone.
     #[arg(short, long = "output", value_name = "FORMAT[=FILE]", default_value = "text")]
     pub output: Vec<Output>,
+}
+
+/// Where a plan goes.
+#[derive(Debug, Args)]
+pub struct PlanDocument {
+    /// Write the plan as text, diff, markdown, json or github, to standard output or to FILE; may be repeated.
+    ///
+    /// `markdown` is for the comment of a merge request, `github` prints annotations of a workflow, `json` is what
+    /// `apply --plan` carries out. A file is written whole or not at all, readable by you alone.
+    #[arg(short, long = "output", value_name = "FORMAT[=FILE]", default_value = "text")]
+    pub output: Vec<Output<PlanFormat>>,
+    /// Bytes that the markdown may have; details are left out first, and what destroys never.
+    #[arg(long, value_name = "BYTES", default_value_t = plan_markdown::LIMIT, value_parser = markdown_limit)]
+    pub markdown_limit: usize,
+}
+
+fn markdown_limit(text: &str) -> Result<usize, String> {
+    let limit: usize = text.parse().map_err(|_| "write a number of bytes".to_owned())?;
+    if limit < plan_markdown::LEAST {
+        return Err(format!("at least {} bytes are needed", plan_markdown::LEAST));
+    }
+    Ok(limit)
 }
 
 /// Values for the variables of a manifest.
@@ -300,7 +331,7 @@ pub struct PlanCommand {
     pub selection: Selection,
     /// Output.
     #[command(flatten)]
-    pub document: Document,
+    pub document: PlanDocument,
     /// Exit with 2 when there are changes.
     #[arg(long)]
     pub detailed_exitcode: bool,
@@ -322,7 +353,42 @@ pub struct DriftCommand {
     pub target: Vec<String>,
     /// Output.
     #[command(flatten)]
-    pub document: Document,
+    pub document: PlanDocument,
+    /// Also count what waits for a reboot, and options that are set and not listed.
+    #[arg(long)]
+    pub strict: bool,
+    /// Exit with 2 or 3 only for this class of difference; may be repeated.
+    ///
+    /// CLASS is changed, missing, orphan, pending or unlisted. What could not be read is exit code 1 in any case.
+    #[arg(long, value_name = "CLASS", value_parser = class)]
+    pub fail_on: Vec<Class>,
+    /// Compare with this snapshot in place of the clusters.
+    #[arg(long, value_name = "FILE")]
+    pub live: Option<PathBuf>,
+}
+
+fn class(text: &str) -> Result<Class, String> {
+    let known = Class::ALL.iter().filter(|class| **class != Class::Unknown);
+    known.clone().find(|class| class.word() == text).copied().ok_or_else(|| {
+        let words: Vec<&str> = known.map(|class| class.word()).collect();
+        format!("write {}", words.join(", "))
+    })
+}
+
+/// `plan-show`.
+#[derive(Debug, Args)]
+pub struct PlanShowCommand {
+    /// A saved plan: `plan -o json=FILE`.
+    pub file: PathBuf,
+    /// Another one: say in words what it does differently.
+    #[arg(conflicts_with_all = ["target", "output"])]
+    pub other: Option<PathBuf>,
+    /// Tell everything about one guest, GUEST or CLUSTER/GUEST: each field with its origin, each call, what it rests on.
+    #[arg(long, value_name = "GUEST", conflicts_with = "output")]
+    pub target: Option<String>,
+    /// Output.
+    #[command(flatten)]
+    pub document: PlanDocument,
 }
 
 /// `apply`.

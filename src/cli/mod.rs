@@ -13,6 +13,7 @@ mod init;
 mod inputs;
 mod output;
 mod plan;
+mod plan_show;
 mod progress;
 mod show;
 mod sim;
@@ -59,6 +60,7 @@ fn run(arguments: Arguments, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Init(command) => init::init(&command, terminal),
         Command::Plan(command) => block_on(plan::plan(&command, &env_files, terminal)),
         Command::Drift(command) => block_on(plan::drift(&command, &env_files, terminal)),
+        Command::PlanShow(command) => plan_show::run(&command, terminal),
         Command::Apply(command) => block_on(apply::apply(&command, &env_files, terminal)),
         Command::Snapshot(command) => block_on(snapshot::snapshot(&command, &env_files, terminal)),
         Command::Explain(command) => explain::run(&command, terminal),

@@ -26,6 +26,31 @@ impl Formats for Format {
     const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
+/// A format of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanFormat {
+    /// For people.
+    Text,
+    /// A unified diff, guest by guest.
+    Diff,
+    /// For the comment of a merge request.
+    Markdown,
+    /// The document, for programs and for `apply --plan`.
+    Json,
+    /// Annotations of a GitHub workflow.
+    Github,
+}
+
+impl Formats for PlanFormat {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("text", Self::Text),
+        ("diff", Self::Diff),
+        ("markdown", Self::Markdown),
+        ("json", Self::Json),
+        ("github", Self::Github),
+    ];
+}
+
 /// A format of the problems of a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FindingsFormat {

@@ -1,21 +1,22 @@
 //! `plan` and `drift`: commands that write nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::arguments::{DriftCommand, PlanCommand, Selection};
+use super::arguments::{DriftCommand, PlanCommand, PlanDocument, Selection, Variables};
 use super::connect;
 use super::environment;
 use super::failure::Failure;
 use super::inputs::{self, Inputs, SettingsFrom};
-use super::output::{self, Format, Output};
+use super::output::{self, Output, PlanFormat};
 use super::snapshot;
 use super::terminal::Terminal;
+use crate::live::Live;
 use crate::ops;
-use crate::plan::{self, Plan, PlanOptions};
-use crate::report::plan_text;
+use crate::plan::{self, FORMAT_VERSION, Plan, PlanOptions};
+use crate::report::{Layout, annotations, plan_diff, plan_markdown, plan_text};
 
 /// A plan as a file: the document, and what is not part of it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,24 +48,14 @@ impl Envelope {
 /// Wrong input.
 pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.document.output)?;
-    let taken = command.live.as_deref().map(snapshot::load).transpose()?;
-    let settings = taken.as_ref().map_or(SettingsFrom::Variables, |taken| SettingsFrom::Snapshot(&taken.registry));
-    let inputs = inputs::load(&command.path, &command.variables.var, env_files, settings)?;
-    inputs.warn(terminal);
+    let (inputs, live) = read(&command.path, &command.variables, command.live.as_deref(), env_files, terminal, |_| {
+        command.selection.cluster.clone()
+    })
+    .await?;
     warn_of_missing_secrets(&inputs, terminal);
     let options = plan_options(&command.selection, inputs.partial);
-    let live = match taken {
-        Some(taken) => {
-            terminal.note(&format!("Planned from {}; what changed since is not seen.", taken.words));
-            ops::for_fleet(taken.live, &inputs.desired, &options.clusters)
-        }
-        None => {
-            let clients = connect::clients(&inputs.registry, env_files, terminal.log);
-            ops::read(&inputs.desired, &connect::readers(&clients), &options.clusters).await
-        }
-    };
     let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;
-    write_plan(&command.document.output, &plan, terminal)?;
+    write_plan(&command.document, &plan, terminal, plan_text::plan)?;
     if command.document.output.iter().all(|output| output.file.is_some()) {
         terminal.note(&plan_text::summary(&plan));
     }
@@ -78,25 +69,76 @@ pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Termi
 /// Wrong input.
 pub async fn drift(command: &DriftCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.document.output)?;
-    let inputs = inputs::load(&command.path, &command.variables.var, env_files, SettingsFrom::Variables)?;
-    inputs.warn(terminal);
-    let clients = connect::clients(&inputs.registry, env_files, terminal.log);
-    let options = PlanOptions {
+    let options = |inputs: &Inputs| PlanOptions {
         clusters: command.cluster.clone(),
         targets: command.target.clone(),
         partial: inputs.partial,
         ..PlanOptions::default()
     };
-    let live = ops::read(&inputs.desired, &connect::readers(&clients), &options.clusters).await;
-    let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;
-    output::write(&command.document.output, |format, to_screen| match format {
-        Format::Json => Ok(serde_json::to_string_pretty(&Envelope::new(&plan))?),
-        Format::Text => {
-            let layout = if to_screen { terminal.out } else { terminal.file() };
-            Ok(plan_text::drift(&plan, layout))
+    let (inputs, live) =
+        read(&command.path, &command.variables, command.live.as_deref(), env_files, terminal, |inputs| {
+            options(inputs).clusters
+        })
+        .await?;
+    let plan = plan::plan(&inputs.desired, &live, &options(&inputs)).map_err(Failure::problems)?;
+    write_plan(&command.document, &plan, terminal, plan_text::drift)?;
+    let counted = ops::DriftOptions { strict: command.strict, fail_on: command.fail_on.clone() };
+    Ok(ops::drift_exit(&plan, &counted))
+}
+
+/// Reads a manifest, and the clusters or the snapshot that stands in for them.
+async fn read(
+    path: &Path,
+    variables: &Variables,
+    live: Option<&Path>,
+    env_files: &[PathBuf],
+    terminal: &Terminal,
+    clusters: impl Fn(&Inputs) -> Vec<String>,
+) -> Result<(Inputs, Live), Failure> {
+    let taken = live.map(snapshot::load).transpose()?;
+    let settings = taken.as_ref().map_or(SettingsFrom::Variables, |taken| SettingsFrom::Snapshot(&taken.registry));
+    let inputs = inputs::load(path, &variables.var, env_files, settings)?;
+    inputs.warn(terminal);
+    let only = clusters(&inputs);
+    let live = match taken {
+        Some(taken) => {
+            terminal.note(&format!("Planned from {}; what changed since is not seen.", taken.words));
+            ops::for_fleet(taken.live, &inputs.desired, &only)
         }
-    })?;
-    Ok(ops::drift_exit(&plan))
+        None => {
+            let clients = connect::clients(&inputs.registry, env_files, terminal.log);
+            ops::read(&inputs.desired, &connect::readers(&clients), &only).await
+        }
+    };
+    Ok((inputs, live))
+}
+
+/// Reads a plan that was saved.
+///
+/// # Errors
+///
+/// When the file cannot be read, is no plan, or was changed after it was made.
+pub fn saved_plan(file: &Path) -> Result<Plan, Failure> {
+    let shown = file.display();
+    let text =
+        std::fs::read_to_string(file).map_err(|error| Failure::Usage(format!("{shown} cannot be read: {error}")))?;
+    let envelope: Envelope = read_envelope(&text).map_err(|words| Failure::Usage(format!("{shown} {words}")))?;
+    if !envelope.plan.is_genuine() {
+        let words = format!("{shown} was changed after it was made: its ids do not fit what it holds; plan again");
+        return Err(Failure::Usage(words));
+    }
+    Ok(envelope.plan)
+}
+
+fn read_envelope(text: &str) -> Result<Envelope, String> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
+    let version = value.pointer("/plan/format_version").and_then(serde_json::Value::as_str);
+    let version = version.ok_or("is not a saved plan; make one with `pvefleet plan PATH -o json=FILE`")?;
+    let major = |version: &str| version.split('.').next().map(str::to_owned);
+    if major(version) != major(FORMAT_VERSION) {
+        return Err(format!("has format {version}; this version reads {FORMAT_VERSION}; plan again"));
+    }
+    serde_json::from_value(value).map_err(|error| format!("cannot be read as a plan: {error}"))
 }
 
 /// Refuses two documents in one place, and files that cannot be written, before anything is read or sent.
@@ -105,10 +147,21 @@ pub fn check_outputs<F>(outputs: &[Output<F>]) -> Result<(), Failure> {
 }
 
 /// Writes a plan where it was asked for.
-pub fn write_plan(outputs: &[Output], plan: &Plan, terminal: &Terminal) -> Result<()> {
-    output::write(outputs, |format, to_screen| match format {
-        Format::Json => Ok(serde_json::to_string_pretty(&Envelope::new(plan))?),
-        Format::Text => Ok(plan_text::plan(plan, if to_screen { terminal.out } else { terminal.file() })),
+pub fn write_plan(
+    document: &PlanDocument,
+    plan: &Plan,
+    terminal: &Terminal,
+    text: impl Fn(&Plan, Layout) -> String,
+) -> Result<()> {
+    output::write(&document.output, |format, to_screen| {
+        let layout = if to_screen { terminal.out } else { terminal.file() };
+        Ok(match format {
+            PlanFormat::Text => text(plan, layout),
+            PlanFormat::Diff => plan_diff::plan(plan, layout),
+            PlanFormat::Markdown => plan_markdown::plan(plan, document.markdown_limit),
+            PlanFormat::Github => annotations::github_plan(plan),
+            PlanFormat::Json => serde_json::to_string_pretty(&Envelope::new(plan))?,
+        })
     })
 }
 

@@ -7,7 +7,7 @@ mod join;
 mod read;
 mod snapshot;
 
-pub use exit::{drift_exit, plan_exit};
+pub use exit::{DriftOptions, drift_exit, plan_exit};
 pub use join::{running_creations, wait_for};
 pub use read::{Readers, read};
 pub use snapshot::{SNAPSHOT_VERSION, Settings, Snapshot, for_fleet, snapshot};

@@ -211,6 +211,8 @@ words! {
         Unknown = "unknown",
         /// Only waits for a reboot.
         Pending = "pending",
+        /// Only options that are set and not listed.
+        Unlisted = "unlisted",
     }
 }
 

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::plan_text::{effect_words, in_order_of_risk, is_made, verb};
 use crate::diagnostics::{CODES, Diagnostic, Place, Severity};
+use crate::plan::{Change, Effect, FieldChange, Plan, State};
 
 /// Workflow commands, one a line, that GitHub shows at the lines they speak of.
 pub fn github(diagnostics: &[Diagnostic]) -> String {
@@ -32,6 +34,71 @@ fn message(diagnostic: &Diagnostic) -> String {
     lines.extend(diagnostic.related.iter().map(|(place, words)| format!("{words}: {place}")));
     lines.extend(diagnostic.hint.iter().map(|hint| format!("help: {hint}")));
     lines.join("\n")
+}
+
+/// The changes of a plan, the riskiest first: what destroys, what cannot be done, then the rest, each at the line of its
+/// guest or field.
+pub fn github_plan(plan: &Plan) -> String {
+    let mut text = String::new();
+    let mut write = |command: &str, place: Option<&Place>, title: &str, message: &str| {
+        let mut properties: Vec<String> = Vec::new();
+        if let Some(place) = place {
+            properties.push(format!("file={}", property(&place.file)));
+            properties.push(format!("line={}", place.line));
+        }
+        properties.push(format!("title={}", property(title.trim_start())));
+        text.push_str(&format!("::{command} {}::{}\n", properties.join(","), data(message)));
+    };
+    for (name, part) in &plan.clusters {
+        for item in &part.unread {
+            write("error", None, name, &format!("{} could not be read: {}", item.what, item.reason));
+        }
+        if part.unread.iter().any(|item| item.what == "cluster") {
+            continue;
+        }
+        for change in in_order_of_risk(&part.changes) {
+            let destroys = change.steps.iter().any(|step| step.effect == Effect::DataLoss);
+            let command = match change.state {
+                State::Blocked | State::Unknown => "error",
+                State::Waiting => "warning",
+                State::Ready if destroys || change.steps.iter().any(|step| step.effect >= Effect::Downtime) => {
+                    "warning"
+                }
+                State::Ready => "notice",
+            };
+            let mut lines: Vec<String> = Vec::new();
+            if let Some(reason) = &change.reason {
+                lines.push(format!("{}: {}", reason.code, reason.words));
+                lines.extend(reason.hint.clone());
+            }
+            let fate = if change.has_steps() { "destroys" } else { "holds" };
+            lines.extend(change.destroys.iter().map(|volume| format!("{fate} {volume}")));
+            let is_plain = |field: &&FieldChange| field.blocked.is_none();
+            lines.extend(change.fields.iter().filter(is_plain).map(|field| changed(change, field)));
+            let title = format!("{} {} {}", verb(change), change.address.kind.noun(), change.address);
+            write(command, change.place.as_ref(), &title, &lines.join("\n"));
+            for field in &change.fields {
+                let Some(reason) = &field.blocked else { continue };
+                let hint = reason.hint.as_ref().map_or_else(String::new, |hint| format!("\n{hint}"));
+                let title = format!("blocked: {} of {}", field.name, change.address);
+                let message = format!("{}: {}{hint}", reason.code, reason.words);
+                write("error", field.place.as_ref().or(change.place.as_ref()), &title, &message);
+            }
+        }
+    }
+    text
+}
+
+fn changed(change: &Change, field: &FieldChange) -> String {
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "(none)".to_owned());
+    let effect = match effect_words(change, field) {
+        "" => String::new(),
+        words => format!(" ({words})"),
+    };
+    match &field.before {
+        None if is_made(change) => format!("{}: {}", field.name, value(&field.after)),
+        _ => format!("{}: {} → {}{effect}", field.name, value(&field.before), value(&field.after)),
+    }
 }
 
 fn data(text: &str) -> String {

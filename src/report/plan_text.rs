@@ -79,8 +79,48 @@ fn risk(change: &Change) -> u8 {
         (_, State::Blocked) => 2,
         (_, State::Waiting) => 3,
         _ if worst >= Effect::Downtime => 4,
-        (Action::Create | Action::Clone, _) => 6,
+        _ if is_made(change) => 6,
         _ => 5,
+    }
+}
+
+/// The changes that are worth a word, the riskiest first.
+pub(super) fn in_order_of_risk(changes: &[Change]) -> Vec<&Change> {
+    let shown = |change: &&Change| {
+        change.state != State::Ready || change.has_steps() || change.reason.is_some() || !change.notes.is_empty()
+    };
+    let mut changes: Vec<&Change> = changes.iter().filter(shown).collect();
+    changes.sort_by_key(|change| risk(change));
+    changes
+}
+
+/// True for a guest that the plan makes.
+pub(super) const fn is_made(change: &Change) -> bool {
+    matches!(change.action, Action::Create | Action::Clone)
+}
+
+/// What happens to a guest, in words: `update`, `orphan`, `blocked: create`; nothing where nothing does.
+pub(super) fn verb(change: &Change) -> String {
+    match (change.state, change.action) {
+        (State::Ready, Action::Delete) if !change.has_steps() => "orphan".to_owned(),
+        (State::Ready, Action::None) => String::new(),
+        (State::Ready, action) => action.to_string(),
+        (state, Action::None) => state.to_string(),
+        (state, action) => format!("{state}: {action}"),
+    }
+}
+
+/// What a field costs, in words; nothing where it takes hold at once.
+pub(super) fn effect_words(change: &Change, field: &FieldChange) -> &'static str {
+    match field.effect {
+        _ if field.blocked.is_some() => "blocked",
+        Effect::None => "",
+        Effect::NextBoot => "read at the next boot",
+        Effect::Reboot if change.steps.iter().any(|step| step.kind == StepKind::Reboot) => "with the reboot",
+        Effect::Reboot => "waits for a reboot",
+        Effect::Downtime => "downtime",
+        Effect::Migration => "moves",
+        Effect::DataLoss => "destroys data",
     }
 }
 
@@ -150,12 +190,8 @@ impl Page {
             let words = format!("? {} could not be read: {}", item.what, item.reason);
             self.wrapped(2, Some(Ink::Alarm), &words);
         }
-        let shown = |change: &&Change| {
-            change.state != State::Ready || change.has_steps() || change.reason.is_some() || !change.notes.is_empty()
-        };
         let whole_cluster = cluster.unread.iter().any(|item| item.what == "cluster");
-        let mut changes: Vec<&Change> = cluster.changes.iter().filter(shown).filter(|_| !whole_cluster).collect();
-        changes.sort_by_key(|change| risk(change));
+        let changes = in_order_of_risk(&cluster.changes).into_iter().filter(|_| !whole_cluster);
         for change in changes {
             self.change(change);
         }
@@ -246,7 +282,7 @@ impl Page {
     }
 
     fn field(&mut self, change: &Change, field: &FieldChange) {
-        let made = matches!(change.action, Action::Create | Action::Clone);
+        let made = is_made(change);
         let one_line = |text: &str| text.trim_end().replace('\n', "⏎ ");
         let value = match (&field.before, &field.after) {
             (None, Some(after)) if made => one_line(after),
@@ -256,16 +292,7 @@ impl Page {
             (None, None) => String::new(),
         };
         let blocked = field.blocked.is_some();
-        let effect = match field.effect {
-            _ if blocked => "blocked",
-            Effect::None => "",
-            Effect::NextBoot => "read at the next boot",
-            Effect::Reboot if change.steps.iter().any(|step| step.kind == StepKind::Reboot) => "with the reboot",
-            Effect::Reboot => "waits for a reboot",
-            Effect::Downtime => "downtime",
-            Effect::Migration => "moves",
-            Effect::DataLoss => "destroys data",
-        };
+        let effect = effect_words(change, field);
         let mark = if blocked { "! " } else { "" };
         let same_place = field.place.is_none() || field.place == change.place;
         let place = self.place(field.place.as_ref().filter(|_| !same_place));
