@@ -7,10 +7,11 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use pvefleet::desired::Desired;
 use pvefleet::live::{Live, LiveCluster, Read};
-use pvefleet::ops::{self, DriftOptions, drift_exit};
+use pvefleet::ops::{self, DriftOptions, Envelope, drift_exit};
 use pvefleet::plan::{self, Action, Class, Effect, Plan, PlanOptions, Step, StepKind};
 use pvefleet::pve::http::Method;
 use pvefleet::report::{Layout, annotations, plan_compare, plan_diff, plan_guest, plan_markdown, plan_text};
@@ -38,6 +39,7 @@ fn assert_formats(name: &str, plan: &Plan) {
     assert_golden(&format!("{name}.md"), &plan_markdown::plan(plan, plan_markdown::LIMIT));
     assert_golden(&format!("{name}.github.txt"), &annotations::github_plan(plan));
     assert_golden(&format!("{name}.json"), &(serde_json::to_string_pretty(plan).unwrap() + "\n"));
+    assert_schema(plan);
     let all = format!(
         "{}{}{}",
         plan_text::plan(plan, Layout { color: true, width: 200 }),
@@ -45,6 +47,19 @@ fn assert_formats(name: &str, plan: &Plan) {
         plan_guests(plan)
     );
     assert!(!all.contains(support::CANARY));
+}
+
+/// Every document keeps to the published schema.
+fn assert_schema(plan: &Plan) {
+    static VALIDATOR: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        let schema = serde_json::from_str(include_str!("../schemas/plan.schema.json")).unwrap();
+        assert!(jsonschema::draft7::meta::is_valid(&schema));
+        jsonschema::validator_for(&schema).unwrap()
+    });
+    let document = serde_json::to_value(Envelope::new(plan)).unwrap();
+    let errors: Vec<String> =
+        VALIDATOR.iter_errors(&document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
 }
 
 fn plan_guests(plan: &Plan) -> String {

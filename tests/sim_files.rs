@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 #[expect(dead_code, reason = "the program's own parts are not used here")]
-#[path = "../examples/sim_schemas.rs"]
-mod sim_schemas;
+#[path = "../examples/document_schemas.rs"]
+mod document_schemas;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pvefleet");
 
@@ -121,9 +121,9 @@ fn examples(wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
 
 #[test]
 fn the_published_schemas_are_current_and_the_examples_fit_them() {
-    for (path, text) in sim_schemas::generate().unwrap() {
+    for (path, text) in document_schemas::generate().unwrap() {
         let kept = fs::read_to_string(&path).unwrap_or_default();
-        assert!(kept == text, "{}: run `cargo run --example sim_schemas`", path.display());
+        assert!(kept == text, "{}: run `cargo run --example document_schemas`", path.display());
     }
     let schema = |name: &str| -> jsonschema::Validator {
         let text = fs::read_to_string(root().join("schemas").join(name)).unwrap();

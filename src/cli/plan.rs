@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use serde::{Deserialize, Serialize};
 
 use super::arguments::{DriftCommand, PlanCommand, PlanDocument, Selection, Variables};
 use super::connect;
@@ -14,32 +13,9 @@ use super::output::{self, Output, PlanFormat};
 use super::snapshot;
 use super::terminal::Terminal;
 use crate::live::Live;
-use crate::ops;
-use crate::plan::{self, FORMAT_VERSION, Plan, PlanOptions};
+use crate::ops::{self, Envelope};
+use crate::plan::{self, Plan, PlanOptions};
 use crate::report::{Layout, annotations, plan_diff, plan_markdown, plan_text};
-
-/// A plan as a file: the document, and what is not part of it.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Envelope {
-    /// Version of pvefleet that made it.
-    pub pvefleet: String,
-    /// When it was made, in UTC.
-    pub made_at: String,
-    /// The document.
-    pub plan: Plan,
-}
-
-impl Envelope {
-    /// Puts a plan into an envelope, now.
-    pub fn new(plan: &Plan) -> Self {
-        Self {
-            pvefleet: env!("CARGO_PKG_VERSION").to_owned(),
-            made_at: crate::apply::journal::now(),
-            plan: plan.clone(),
-        }
-    }
-}
 
 /// `plan`.
 ///
@@ -122,23 +98,8 @@ pub fn saved_plan(file: &Path) -> Result<Plan, Failure> {
     let shown = file.display();
     let text =
         std::fs::read_to_string(file).map_err(|error| Failure::Usage(format!("{shown} cannot be read: {error}")))?;
-    let envelope: Envelope = read_envelope(&text).map_err(|words| Failure::Usage(format!("{shown} {words}")))?;
-    if !envelope.plan.is_genuine() {
-        let words = format!("{shown} was changed after it was made: its ids do not fit what it holds; plan again");
-        return Err(Failure::Usage(words));
-    }
+    let envelope = Envelope::read(&text).map_err(|words| Failure::Usage(format!("{shown} {words}")))?;
     Ok(envelope.plan)
-}
-
-fn read_envelope(text: &str) -> Result<Envelope, String> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
-    let version = value.pointer("/plan/format_version").and_then(serde_json::Value::as_str);
-    let version = version.ok_or("is not a saved plan; make one with `pvefleet plan PATH -o json=FILE`")?;
-    let major = |version: &str| version.split('.').next().map(str::to_owned);
-    if major(version) != major(FORMAT_VERSION) {
-        return Err(format!("has format {version}; this version reads {FORMAT_VERSION}; plan again"));
-    }
-    serde_json::from_value(value).map_err(|error| format!("cannot be read as a plan: {error}"))
 }
 
 /// Refuses two documents in one place, and files that cannot be written, before anything is read or sent.

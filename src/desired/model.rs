@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clusters::{Access, VmidRange};
@@ -61,7 +62,7 @@ pub struct DesiredCluster {
 }
 
 /// How a guest came to its cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Routing {
     /// It stands under the cluster's key, or names it.
@@ -171,7 +172,7 @@ pub enum HaState {
 }
 
 /// Power state of a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Power {
     /// Runs.
@@ -268,7 +269,7 @@ pub enum DriveForm {
 }
 
 /// Where a secret is read, by apply alone.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct SecretReference {
     /// The environment variable that holds it, or `manifest:FILE:LINE:COLUMN` where it is written in the manifest.
     pub env: String,

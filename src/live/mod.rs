@@ -6,6 +6,7 @@ mod health;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::health::{EndpointHealth, Health, HealthStatus, NodeHealth};
@@ -86,7 +87,7 @@ pub struct LiveCluster {
 }
 
 /// Who a cluster is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Identity {
     /// Its name in our settings.
     pub settings: String,

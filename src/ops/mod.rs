@@ -2,11 +2,13 @@
 //!
 //! Clients come from outside, so the same code runs against real clusters, simulated ones and recordings.
 
+mod envelope;
 mod exit;
 mod join;
 mod read;
 mod snapshot;
 
+pub use envelope::Envelope;
 pub use exit::{DriftOptions, drift_exit, plan_exit};
 pub use join::{running_creations, wait_for};
 pub use read::{Readers, read};

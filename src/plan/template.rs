@@ -1,7 +1,9 @@
 //! Text with holes: what cannot be known before apply, from a closed list.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
@@ -140,6 +142,39 @@ impl fmt::Display for Template {
         self.0.iter().try_for_each(|part| match part {
             Part::Text(text) => f.write_str(text),
             Part::Hole(hole) => hole.fmt(f),
+        })
+    }
+}
+
+impl JsonSchema for Template {
+    fn schema_name() -> Cow<'static, str> {
+        "Template".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let reference = generator.subschema_for::<SecretReference>();
+        let only = |name: &str, value: Schema| {
+            json_schema!({
+                "type": "object", "properties": { name: value }, "required": [name], "additionalProperties": false,
+            })
+        };
+        let filled = || json_schema!({ "const": true });
+        let live = json_schema!({ "type": "string", "description": "OPTION.KEY of this same guest, as it is then." });
+        let holes = [
+            only("$node", filled()),
+            only("$vmid", filled()),
+            only("$digest", filled()),
+            only("$live", live),
+            only("$secret", reference),
+        ];
+        json_schema!({
+            "description": "A text; or a list of texts and of holes that apply fills from what it reads just before.",
+            "oneOf": [
+                { "type": "string" },
+                { "type": "array", "items": { "oneOf": [
+                    { "type": "string" }, holes[0], holes[1], holes[2], holes[3], holes[4],
+                ] } },
+            ],
         })
     }
 }

@@ -53,9 +53,9 @@ impl fmt::Display for GuestKind {
 }
 
 /// A guest's id, unique within one cluster: 100 to 999,999,999.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Vmid(u32);
+pub struct Vmid(#[schemars(range(min = 100, max = 999_999_999))] u32);
 
 impl Vmid {
     /// The smallest id that Proxmox accepts.

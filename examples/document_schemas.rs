@@ -1,8 +1,9 @@
-//! Makes the published schemas of the simulator's files: `cargo run --example sim_schemas`.
+//! Makes the published schemas of saved plans and of the simulator's files: `cargo run --example document_schemas`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use pvefleet::ops::Envelope;
 use pvefleet::sim::{FaultFile, World};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -16,9 +17,10 @@ pub fn main() -> Result<()> {
 }
 
 /// The schemas as they should be, by path.
-pub fn generate() -> Result<[(PathBuf, String); 2]> {
+pub fn generate() -> Result<[(PathBuf, String); 3]> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
     Ok([
+        (folder.join("plan.schema.json"), schema::<Envelope>("A plan of pvefleet, as `plan -o json` writes it")?),
         (folder.join("sim-world.schema.json"), schema::<World>("A world of pvefleet sim")?),
         (folder.join("sim-faults.schema.json"), schema::<FaultFile>("Faults of pvefleet sim")?),
     ])
