@@ -303,6 +303,22 @@ async fn two_plans_are_compared_in_words() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn drift_tells_who_touched_a_guest_last() {
+    let world = with_database().await;
+    let path = world.path("production", "prod-db-01", "/config");
+    world.by_hand("production", Method::Post, &path, &[("cores", "3")]).await;
+    let before = world.log("production").len();
+    let mut plan = world.plan(&manifest(DB)).await;
+    let id = plan.plan_id.clone();
+    ops::note_last_tasks(&mut plan, &world.readers()).await;
+    assert!(world.log("production")[before..].iter().all(|entry| entry.method == "GET"));
+    let notes = &plan.changes().next().unwrap().notes;
+    assert_eq!(notes.len(), 1);
+    assert!(notes[0].starts_with("last task: qmconfig by ") && notes[0].ends_with('Z'), "{notes:?}");
+    assert!(plan.is_genuine() && plan.plan_id == id);
+}
+
+#[tokio::test(start_paused = true)]
 async fn drift_counts_what_it_is_told_to_count() {
     let world = with_database().await;
     let exit = |plan: &Plan, strict: bool, fail_on: &[Class]| {

@@ -102,7 +102,7 @@ pub fn now() -> String {
 }
 
 /// Unix seconds as `2026-11-22T08:45:00Z`.
-fn timestamp(seconds: u64) -> String {
+pub fn timestamp(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Days since 1 March of the year 0, so that the leap day is the last of its year.
     let days = days + 719_468;

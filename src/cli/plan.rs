@@ -13,7 +13,7 @@ use super::output::{self, Output, PlanFormat};
 use super::snapshot;
 use super::terminal::Terminal;
 use crate::live::Live;
-use crate::ops::{self, Envelope};
+use crate::ops::{self, Envelope, Readers};
 use crate::plan::{self, Plan, PlanOptions};
 use crate::report::{Layout, annotations, plan_diff, plan_markdown, plan_text};
 
@@ -24,7 +24,7 @@ use crate::report::{Layout, annotations, plan_diff, plan_markdown, plan_text};
 /// Wrong input.
 pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.document.output)?;
-    let (inputs, live) = read(&command.path, &command.variables, command.live.as_deref(), env_files, terminal, |_| {
+    let (inputs, live, _) = read(&command.path, &command.variables, command.live.as_deref(), env_files, terminal, |_| {
         command.selection.cluster.clone()
     })
     .await?;
@@ -51,18 +51,19 @@ pub async fn drift(command: &DriftCommand, env_files: &[PathBuf], terminal: &Ter
         partial: inputs.partial,
         ..PlanOptions::default()
     };
-    let (inputs, live) =
+    let (inputs, live, readers) =
         read(&command.path, &command.variables, command.live.as_deref(), env_files, terminal, |inputs| {
             options(inputs).clusters
         })
         .await?;
-    let plan = plan::plan(&inputs.desired, &live, &options(&inputs)).map_err(Failure::problems)?;
+    let mut plan = plan::plan(&inputs.desired, &live, &options(&inputs)).map_err(Failure::problems)?;
+    ops::note_last_tasks(&mut plan, &readers).await;
     write_plan(&command.document, &plan, terminal, plan_text::drift)?;
     let counted = ops::DriftOptions { strict: command.strict, fail_on: command.fail_on.clone() };
     Ok(ops::drift_exit(&plan, &counted))
 }
 
-/// Reads a manifest, and the clusters or the snapshot that stands in for them.
+/// Reads a manifest, and the clusters or the snapshot that stands in for them; who read them may be asked more.
 async fn read(
     path: &Path,
     variables: &Variables,
@@ -70,23 +71,20 @@ async fn read(
     env_files: &[PathBuf],
     terminal: &Terminal,
     clusters: impl Fn(&Inputs) -> Vec<String>,
-) -> Result<(Inputs, Live), Failure> {
+) -> Result<(Inputs, Live, Readers), Failure> {
     let taken = live.map(snapshot::load).transpose()?;
     let settings = taken.as_ref().map_or(SettingsFrom::Variables, |taken| SettingsFrom::Snapshot(&taken.registry));
     let inputs = inputs::load(path, &variables.var, env_files, settings)?;
     inputs.warn(terminal);
     let only = clusters(&inputs);
-    let live = match taken {
-        Some(taken) => {
-            terminal.note(&format!("Planned from {}; what changed since is not seen.", taken.words));
-            ops::for_fleet(taken.live, &inputs.desired, &only)
-        }
-        None => {
-            let clients = connect::clients(&inputs.registry, env_files, terminal.log);
-            ops::read(&inputs.desired, &connect::readers(&clients), &only).await
-        }
-    };
-    Ok((inputs, live))
+    if let Some(taken) = taken {
+        terminal.note(&format!("Planned from {}; what changed since is not seen.", taken.words));
+        let live = ops::for_fleet(taken.live, &inputs.desired, &only);
+        return Ok((inputs, live, Readers::new()));
+    }
+    let readers = connect::readers(&connect::clients(&inputs.registry, env_files, terminal.log));
+    let live = ops::read(&inputs.desired, &readers, &only).await;
+    Ok((inputs, live, readers))
 }
 
 /// Reads a plan that was saved.

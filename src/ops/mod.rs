@@ -7,9 +7,11 @@ mod exit;
 mod join;
 mod read;
 mod snapshot;
+mod touched;
 
 pub use envelope::Envelope;
 pub use exit::{DriftOptions, drift_exit, plan_exit};
 pub use join::{running_creations, wait_for};
 pub use read::{Readers, read};
 pub use snapshot::{SNAPSHOT_VERSION, Settings, Snapshot, for_fleet, snapshot};
+pub use touched::note_last_tasks;
