@@ -1,4 +1,6 @@
-//! The program in a folder of its own, with two simulated clusters to ask.
+//! The program in a folder of its own, with simulated clusters to ask.
+
+#![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses its own part of it")]
 
 use std::process::Command;
 
@@ -18,13 +20,24 @@ pub struct Stage {
 impl Stage {
     /// Two clusters that are there, and one that is not.
     pub fn new(manifest: &str) -> Self {
+        let stage = Self::of(&["production", "staging"], &["gone"]);
+        std::fs::write(stage.folder.path().join("fleet.yaml"), manifest).unwrap();
+        stage
+    }
+
+    /// Clusters that are served, and others that are configured and not there.
+    pub fn of(served: &[&str], missing: &[&str]) -> Self {
         let runtime = Runtime::new().unwrap();
-        let clusters = ["production", "staging"].map(|name| (name.to_owned(), Cluster::new(world::builtin(name), 1)));
-        let running = runtime.block_on(Server::start(clusters.into(), Options::default())).unwrap();
+        let clusters = served.iter().map(|name| ((*name).to_owned(), Cluster::new(world::builtin(name), 1))).collect();
+        let running = runtime.block_on(Server::start(clusters, Options::default())).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let mut env = "PROXMOX_CLUSTERS=production,staging,gone\n".to_owned();
+        let names: Vec<&str> = served.iter().chain(missing).copied().collect();
+        let mut env = format!("PROXMOX_CLUSTERS={}\n", names.join(","));
+        if served.len() > 2 {
+            env.push_str("PROXMOX_CLUSTER_PATTERNS=prod-:production,stg-:staging,dr-:disaster-recovery\n");
+        }
         let token = running.endpoints()[0].clone();
-        for name in ["production", "staging", "gone"] {
+        for name in names {
             let found = running.endpoints().iter().find(|endpoint| endpoint.name == name);
             let url = found.map_or("https://127.0.0.1:9", |endpoint| endpoint.url.as_str());
             env.push_str(&format!(
@@ -35,7 +48,6 @@ impl Stage {
         }
         std::fs::write(folder.path().join("ca.pem"), &token.ca_pem).unwrap();
         std::fs::write(folder.path().join("my.env"), env).unwrap();
-        std::fs::write(folder.path().join("fleet.yaml"), manifest).unwrap();
         Self { folder, running: Some(running), runtime, secret: token.token_secret }
     }
 
