@@ -227,6 +227,7 @@ async fn a_comment_fits_and_tells_of_everything_that_is_destroyed() {
             }
         }
     }
+    assert_golden("11-large.txt", &plan_text::plan(&whole, NARROW));
     assert_golden("11-large.md", &plan_markdown::plan(&whole, plan_markdown::LEAST));
 }
 

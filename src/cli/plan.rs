@@ -24,10 +24,11 @@ use crate::report::{Layout, annotations, plan_diff, plan_markdown, plan_text};
 /// Wrong input.
 pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.document.output)?;
-    let (inputs, live, _) = read(&command.path, &command.variables, command.live.as_deref(), env_files, terminal, |_| {
-        command.selection.cluster.clone()
-    })
-    .await?;
+    let (inputs, live, _) =
+        read(&command.path, &command.variables, command.live.as_deref(), env_files, terminal, |_| {
+            command.selection.cluster.clone()
+        })
+        .await?;
     warn_of_missing_secrets(&inputs, terminal);
     let options = plan_options(&command.selection, inputs.partial);
     let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;

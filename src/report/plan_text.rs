@@ -1,6 +1,6 @@
 //! The plan as text for people: risk first, field by field, each with what it costs and where it stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::style::{Ink, Layout, count, wrap};
 use crate::desired::Routing;
@@ -124,6 +124,43 @@ pub(super) fn effect_words(change: &Change, field: &FieldChange) -> &'static str
     }
 }
 
+/// From so many guests on, changes that are the same are told once.
+const ALIKE: usize = 3;
+
+/// Changes that are the same but for the guest, together, in the order of the first of each kind.
+fn folded_changes<'a>(changes: impl Iterator<Item = &'a Change>) -> Vec<Vec<&'a Change>> {
+    let mut groups: Vec<Vec<&Change>> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
+    for change in changes {
+        // What is destroyed is told guest by guest.
+        let group = if change.destroys.is_empty() { known.get(&likeness(change)).copied() } else { None };
+        match group.and_then(|index| groups.get_mut(index)) {
+            Some(group) => group.push(change),
+            None => {
+                known.insert(likeness(change), groups.len());
+                groups.push(vec![change]);
+            }
+        }
+    }
+    let few = |group: Vec<&'a Change>| match group.len() < ALIKE {
+        true => group.into_iter().map(|change| vec![change]).collect(),
+        false => vec![group],
+    };
+    groups.into_iter().flat_map(few).collect()
+}
+
+/// Everything that is shown of a change but for which guest it is, and where.
+fn likeness(change: &Change) -> String {
+    let fields: Vec<_> = change
+        .fields
+        .iter()
+        .map(|field| (&field.name, &field.before, &field.after, field.effect, &field.blocked))
+        .collect();
+    let steps: Vec<_> = change.steps.iter().map(|step| step.kind).collect();
+    let of_guest = (change.action, change.state, change.address.kind, &change.reason, change.routing, risk(change));
+    format!("{:?}", (of_guest, fields, steps, &change.pending, &change.unlisted, &change.notes))
+}
+
 struct Page {
     layout: Layout,
     text: String,
@@ -192,8 +229,8 @@ impl Page {
         }
         let whole_cluster = cluster.unread.iter().any(|item| item.what == "cluster");
         let changes = in_order_of_risk(&cluster.changes).into_iter().filter(|_| !whole_cluster);
-        for change in changes {
-            self.change(change);
+        for alike in folded_changes(changes) {
+            self.change(&alike);
         }
         let unchanged = cluster
             .changes
@@ -225,7 +262,9 @@ impl Page {
         }
     }
 
-    fn change(&mut self, change: &Change) {
+    /// One change, or several that are alike.
+    fn change(&mut self, alike: &[&Change]) {
+        let Some((change, others)) = alike.split_first() else { return };
         let (sign, words, ink) = symbol(change);
         if !self.used.iter().any(|(used, ..)| *used == sign) {
             self.used.push((sign, words, ink));
@@ -238,12 +277,20 @@ impl Page {
             action => format!("{action} "),
         };
         let routed = if change.routing == Some(Routing::Default) { "  [default cluster]" } else { "" };
-        let title = format!("{sign} {verb}{} {}{id}{node}{routed}", change.address.kind.noun(), change.address.name);
-        let place = self.place(change.place.as_ref());
+        let noun = change.address.kind.noun();
+        let title = match others {
+            [] => format!("{sign} {verb}{noun} {}{id}{node}{routed}", change.address.name),
+            _ => format!("{sign} {verb}{}, alike{routed}", count(alike.len(), noun)),
+        };
+        let same_place = others.iter().all(|other| other.place == change.place);
+        let place = if same_place { self.place(change.place.as_ref()) } else { String::new() };
         let gap = self.layout.width.saturating_sub(2 + title.chars().count() + place.chars().count()).max(2);
         let title = self.layout.paint(ink, &title);
         let place = self.layout.paint(Ink::Faint, &place);
         self.line(2, &format!("{title}{}{place}", " ".repeat(gap)));
+        if !others.is_empty() {
+            self.wrapped(6, Some(Ink::Faint), &listed(alike));
+        }
         // A reason of a single field stands at that field.
         let of_field = change.fields.iter().any(|field| field.blocked.is_some() && field.blocked == change.reason);
         if let Some(reason) = change.reason.as_ref().filter(|_| !of_field) {
@@ -343,6 +390,20 @@ impl Page {
             self.line(0, &id);
         }
     }
+}
+
+/// Guests with their ids, up to a number that can still be read.
+fn listed(changes: &[&Change]) -> String {
+    const MOST: usize = 40;
+    let guest = |change: &&Change| {
+        let id = change.address.vmid.map_or_else(String::new, |vmid| format!(" {vmid}"));
+        format!("{}{id}", change.address.name)
+    };
+    let mut names: Vec<String> = changes.iter().take(MOST).map(guest).collect();
+    if changes.len() > MOST {
+        names.push(format!("and {} more", changes.len() - MOST));
+    }
+    names.join(", ")
 }
 
 /// The last line: how many of what.
