@@ -33,6 +33,8 @@ fn the_whole_command_line() {
         "snapshot",
         "apply",
         "drift",
+        "plan-show",
+        "rehearse",
         "explain",
         "clusters",
         "clusters list",

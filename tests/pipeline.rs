@@ -27,7 +27,7 @@ fn the_commands_do_what_is_said_of_them() {
         std::fs::copy(entry.path(), folder.join("homelab").join(entry.file_name())).unwrap();
     }
     let commands = commands();
-    let [validate, plan, by_id, saved, drift, snapshot, offline] = commands.as_slice() else {
+    let [validate, plan, by_id, saved, drift, rehearse, snapshot, offline] = commands.as_slice() else {
         unreachable!("{commands:#?}")
     };
     assert_eq!(stage.run(validate).0, 0);
@@ -56,6 +56,8 @@ fn the_commands_do_what_is_said_of_them() {
     let report = std::fs::read_to_string(folder.join("drift.md")).unwrap();
     assert!(report.contains("- memory: `4096` → `5120`"), "{report}");
 
+    let (code, out, err) = stage.run(rehearse);
+    assert!(code == 0 && out.contains("Planned again, nothing is left to do."), "{out}{err}");
     let (code, _, err) = stage.run(snapshot);
     assert_eq!(code, 0, "{err}");
     std::fs::remove_file(folder.join("my.env")).unwrap();

@@ -132,6 +132,17 @@ pub enum Command {
         after_help = "Examples:\n  pvefleet apply examples/homelab\n  pvefleet apply examples/homelab --auto-approve\n  pvefleet apply --plan plan.json"
     )]
     Apply(ApplyCommand),
+    /// Carry a plan out against simulated clusters that hold what the real ones hold.
+    ///
+    /// Reads the clusters whole, then says what apply would do, in which order, about how long it would take, and
+    /// whether anything would be left to do. No write reaches a cluster. Files such as images and templates are taken
+    /// to be there. --faults shows what a failure in the middle would leave.
+    ///
+    /// Exit code: that which apply would have.
+    #[command(
+        after_help = "Examples:\n  pvefleet rehearse examples/homelab\n  pvefleet rehearse --plan plan.json --faults faults.yaml"
+    )]
+    Rehearse(RehearseCommand),
     /// Tell whether the clusters still are as the manifest says. Sends nothing but reads.
     ///
     /// The same comparison as `plan`, for a scheduled job.
@@ -373,6 +384,35 @@ fn class(text: &str) -> Result<Class, String> {
         let words: Vec<&str> = known.map(|class| class.word()).collect();
         format!("write {}", words.join(", "))
     })
+}
+
+/// `rehearse`.
+#[derive(Debug, Args)]
+pub struct RehearseCommand {
+    /// A manifest file, or a folder of them.
+    #[arg(required_unless_present = "plan", conflicts_with = "plan")]
+    pub path: Option<PathBuf>,
+    /// Variables.
+    #[command(flatten)]
+    pub variables: Variables,
+    /// Rehearse this saved plan.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["var", "prune", "accept", "cluster", "target"])]
+    pub plan: Option<PathBuf>,
+    /// Selection.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Begin with this snapshot in place of the clusters as they are now.
+    #[arg(long, value_name = "FILE")]
+    pub live: Option<PathBuf>,
+    /// Let these faults happen, as `sim --faults` does.
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+    /// Guests worked on at once, over all clusters.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallel: u16,
+    /// Output.
+    #[command(flatten)]
+    pub document: Document,
 }
 
 /// `plan-show`.

@@ -15,6 +15,7 @@ mod output;
 mod plan;
 mod plan_show;
 mod progress;
+mod rehearse;
 mod show;
 mod sim;
 mod snapshot;
@@ -60,6 +61,7 @@ fn run(arguments: Arguments, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Init(command) => init::init(&command, terminal),
         Command::Plan(command) => block_on(plan::plan(&command, &env_files, terminal)),
         Command::Drift(command) => block_on(plan::drift(&command, &env_files, terminal)),
+        Command::Rehearse(command) => block_on(rehearse::run(&command, &env_files, terminal)),
         Command::PlanShow(command) => plan_show::run(&command, terminal),
         Command::Apply(command) => block_on(apply::apply(&command, &env_files, terminal)),
         Command::Snapshot(command) => block_on(snapshot::snapshot(&command, &env_files, terminal)),

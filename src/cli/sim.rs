@@ -174,7 +174,7 @@ fn read_world(path: &Path) -> Result<World, Failure> {
     if problems.is_empty() { Ok(world) } else { Err(placed(&file, &text, &root, problems)) }
 }
 
-fn read_faults(path: &Path, world: &World) -> Result<Vec<Fault>, Failure> {
+pub(super) fn read_faults(path: &Path, world: &World) -> Result<Vec<Fault>, Failure> {
     let (file, text) = text_of(path)?;
     let sources = || std::iter::once((file.as_str(), text.as_str())).collect();
     let (read, root) =

@@ -51,6 +51,18 @@ impl Stage {
         Self { folder, running: Some(running), runtime, secret: token.token_secret }
     }
 
+    /// The methods of all requests so far.
+    pub fn methods(&self) -> Vec<String> {
+        let running = self.running.iter();
+        let names = |running: &Running| -> Vec<String> {
+            running.endpoints().iter().map(|endpoint| endpoint.name.clone()).collect()
+        };
+        running
+            .flat_map(|running| names(running).into_iter().flat_map(|name| running.access_log(&name)))
+            .map(|entry| entry.method)
+            .collect()
+    }
+
     /// Exit code, standard output, standard error.
     pub fn run(&self, arguments: &str) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pvefleet"));
