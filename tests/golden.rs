@@ -35,6 +35,8 @@ fn the_whole_command_line() {
         "drift",
         "plan-show",
         "rehearse",
+        "journal",
+        "journal show",
         "explain",
         "clusters",
         "clusters list",

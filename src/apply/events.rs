@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::outcome::{GuestOutcome, OUTCOME_VERSION, Outcome};
 use crate::plan::{Address, Unread};
 
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq)]
+/// Something that happened. As JSON `{"event": NAME, "data": …}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "kebab-case")]
 pub enum Event {
     /// The first.
     RunStarted {
@@ -92,6 +95,16 @@ pub enum Event {
     Warning(String),
     /// The last.
     RunDone,
+}
+
+impl Event {
+    /// True for the events that the [`Outcome`] is folded of.
+    pub const fn is_folded(&self) -> bool {
+        matches!(
+            self,
+            Self::RunStarted { .. } | Self::Refused(_) | Self::GuestDone(_) | Self::Checked { .. } | Self::RunDone
+        )
+    }
 }
 
 /// Takes the events of a run, in order.

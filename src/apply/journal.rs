@@ -1,4 +1,5 @@
-//! The journal: a line of JSON before each write and one after. Evidence for people; nothing is decided by it.
+//! The journal: a line of JSON before each write and one after, and what came of each guest. Evidence for people;
+//! nothing is decided by it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,8 +7,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::events::Event;
 use crate::plan::Address;
 use crate::pve::http::Method;
 
@@ -33,8 +35,24 @@ impl Journal {
     ///
     /// What the writer says.
     pub fn line(&self, entry: &Entry) -> std::io::Result<()> {
+        self.write(entry)
+    }
+
+    /// Writes an event and flushes it.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says.
+    pub fn event(&self, event: &Event) -> std::io::Result<()> {
+        if self.0.is_none() {
+            return Ok(());
+        }
+        self.write(&Told { at: now(), event: event.clone() })
+    }
+
+    fn write(&self, line: &impl Serialize) -> std::io::Result<()> {
         let Some(writer) = &self.0 else { return Ok(()) };
-        let mut line = serde_json::to_vec(entry)?;
+        let mut line = serde_json::to_vec(line)?;
         line.push(b'\n');
         let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
         writer.write_all(&line)?;
@@ -48,8 +66,39 @@ impl fmt::Debug for Journal {
     }
 }
 
-/// One line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// One line of a journal.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Line {
+    /// Of a write.
+    Write(Entry),
+    /// Of the run.
+    Told(Told),
+}
+
+/// Something that happened to the run, or its end for a guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// When, in UTC.
+    pub at: String,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Reads a journal: its lines, and what is left of one that was cut off while it was written.
+///
+/// # Errors
+///
+/// The number of the first line that is none of a journal's, which begins with 1.
+pub fn read(text: &str) -> Result<(Vec<Line>, Option<&str>), usize> {
+    let (whole, rest) = text.rsplit_once('\n').map_or(("", text), |(whole, rest)| (whole, rest));
+    let lines = whole.lines().enumerate().map(|(index, line)| serde_json::from_str(line).map_err(|_| index + 1));
+    Ok((lines.collect::<Result<_, _>>()?, Some(rest).filter(|rest| !rest.is_empty())))
+}
+
+/// A line about one write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// When, in UTC.
     pub at: String,
@@ -66,15 +115,15 @@ pub struct Entry {
     /// The call, with secrets out.
     pub call: CallRecord,
     /// Proxmox's task, once it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub upid: Option<String>,
     /// What came of it; before the write nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outcome: Option<String>,
 }
 
 /// Before or after the write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Moment {
     /// About to be sent.
@@ -86,7 +135,7 @@ pub enum Moment {
 }
 
 /// A call as it was sent, with names in place of secrets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallRecord {
     /// How.
     pub method: Method,

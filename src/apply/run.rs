@@ -31,7 +31,7 @@ pub async fn run(
     events: &dyn Events,
     cancel: watch::Receiver<Cancel>,
 ) -> Outcome {
-    let mut teller = Teller { events, folding: Folding::default() };
+    let mut teller = Teller { events, journal, folding: Folding::default() };
     let changes: Vec<&Change> = plan.changes().collect();
     let begins = |change: &&&Change| idle_result(change).is_none();
     teller.tell(&Event::RunStarted {
@@ -84,11 +84,17 @@ pub async fn run(
 /// Tells and folds every event.
 struct Teller<'a> {
     events: &'a dyn Events,
+    journal: &'a Journal,
     folding: Folding,
 }
 
 impl Teller<'_> {
     fn tell(&mut self, event: &Event) {
+        if event.is_folded()
+            && let Err(error) = self.journal.event(event)
+        {
+            self.events.event(&Event::Warning(format!("the journal cannot be written: {error}")));
+        }
         self.folding.event(event);
         self.events.event(event);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,11 +14,11 @@ use super::connect;
 use super::environment::{self, EnvironmentSecrets};
 use super::failure::Failure;
 use super::inputs::{self, SettingsFrom};
-use super::output::{self, Format};
+use super::output::{self, OutcomeFormat, Output};
 use super::plan::{check_outputs, plan_options, saved_plan};
 use super::progress::Progress;
 use super::terminal::Terminal;
-use crate::apply::{self, Cancel, Journal};
+use crate::apply::{self, Cancel, Events, Journal};
 use crate::client::{ClusterClient, MultiClusterClient};
 
 use crate::ops;
@@ -34,7 +34,7 @@ const JOINS: usize = 20;
 ///
 /// Wrong input, or approval that is missing.
 pub async fn apply(command: &ApplyCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
-    check_outputs(&command.document.output)?;
+    check_outputs(&command.output)?;
     match (&command.plan, &command.path) {
         (Some(file), _) => saved(command, file, env_files, terminal).await,
         (None, Some(path)) => manifest(command, path, env_files, terminal).await,
@@ -186,12 +186,20 @@ async fn run(
     let progress = Arc::new(Progress::new(terminal.quiet, terminal.log.verbosity > 0));
     let (cancel, cancelled) = watch::channel(Cancel::No);
     let listener = tokio::spawn(listen(cancel, Arc::clone(&progress)));
-    let outcome = apply::run(plan, clients, &secrets, &options, &journal, progress.as_ref(), cancelled).await;
+    let stream = Stream::of(&command.output);
+    let events = |event: &apply::Event| {
+        stream.event(event);
+        progress.event(event);
+    };
+    let outcome = apply::run(plan, clients, &secrets, &options, &journal, &events, cancelled).await;
     listener.abort();
     progress.finish();
-    let written = output::write(&command.document.output, |format, to_screen| match format {
-        Format::Json => Ok(serde_json::to_string_pretty(&outcome)?),
-        Format::Text => {
+    // What was printed as it happened is not printed again.
+    let rest: Vec<Output<OutcomeFormat>> = command.output.iter().filter(|one| !is_stream(one)).cloned().collect();
+    let written = output::write(&rest, |format, to_screen| match format {
+        OutcomeFormat::Ndjson => Ok(stream.text()),
+        OutcomeFormat::Json => Ok(serde_json::to_string_pretty(&outcome)?),
+        OutcomeFormat::Text => {
             Ok(outcome_text::outcome(&outcome, again, if to_screen { terminal.out } else { terminal.file() }))
         }
     });
@@ -201,6 +209,45 @@ async fn run(
         terminal.say(&format!("error: {error:#}\n"));
     }
     Ok(outcome.exit_code(plan))
+}
+
+/// True for events that go to standard output as they happen.
+fn is_stream(output: &Output<OutcomeFormat>) -> bool {
+    output.format == OutcomeFormat::Ndjson && output.file.is_none()
+}
+
+/// The events as lines of JSON.
+struct Stream {
+    lines: Mutex<String>,
+    wanted: bool,
+    prints: bool,
+}
+
+impl Stream {
+    fn of(outputs: &[Output<OutcomeFormat>]) -> Self {
+        let wanted = outputs.iter().any(|output| output.format == OutcomeFormat::Ndjson);
+        Self { lines: Mutex::default(), wanted, prints: outputs.iter().any(is_stream) }
+    }
+
+    fn event(&self, event: &apply::Event) {
+        if !self.wanted {
+            return;
+        }
+        let told = apply::journal::Told { at: apply::journal::now(), event: event.clone() };
+        let Ok(line) = serde_json::to_string(&told) else { return };
+        if self.prints {
+            // That nobody reads it is no reason to stop.
+            drop(output::stdout(&format!("{line}\n")));
+        }
+        if let Ok(mut lines) = self.lines.lock() {
+            lines.push_str(&line);
+            lines.push('\n');
+        }
+    }
+
+    fn text(&self) -> String {
+        self.lines.lock().map(|lines| lines.clone()).unwrap_or_default()
+    }
 }
 
 /// Ctrl-C or SIGTERM once: nothing new is sent, what runs is waited for. Twice: leave.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use super::output::{FindingsFormat, ManifestFormat, Output, PlanFormat};
+use super::output::{FindingsFormat, ManifestFormat, OutcomeFormat, Output, PlanFormat};
 use crate::plan::Acceptance;
 use crate::plan::Class;
 use crate::report::plan_markdown;
@@ -179,6 +179,9 @@ pub enum Command {
     /// Look at the tasks of all clusters.
     #[command(subcommand)]
     Tasks(Tasks),
+    /// Look at the journal of an apply.
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// Run simulated Proxmox VE clusters on this machine.
     ///
     /// Each answers like a real one, over HTTPS on a port of 127.0.0.1, until Ctrl-C. `production` has three nodes,
@@ -464,9 +467,11 @@ pub struct ApplyCommand {
     /// Write a line of JSON before and after each call to this file; by default to one in the state folder.
     #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
-    /// Output.
-    #[command(flatten)]
-    pub document: Document,
+    /// Write what came of it as text, json or ndjson, to standard output or to FILE; may be repeated.
+    ///
+    /// `ndjson` is a line of JSON for each event, on standard output as they happen.
+    #[arg(short, long = "output", value_name = "FORMAT[=FILE]", default_value = "text")]
+    pub output: Vec<Output<OutcomeFormat>>,
 }
 
 /// `explain`.
@@ -551,6 +556,22 @@ pub enum Guests {
     Show {
         /// A name or an id, or CLUSTER/GUEST.
         guest: String,
+        /// Output.
+        #[command(flatten)]
+        document: Document,
+    },
+}
+
+/// `journal`.
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Show what was sent, when, and what came of it.
+    ///
+    /// Also of a run that was killed: a write without an end is named, and the plan that goes on from there.
+    #[command(after_help = "Example:\n  pvefleet journal show ~/.local/state/pvefleet/*.jsonl")]
+    Show {
+        /// A file that `apply` wrote; see its note, or --journal.
+        file: PathBuf,
         /// Output.
         #[command(flatten)]
         document: Document,

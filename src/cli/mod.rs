@@ -11,6 +11,7 @@ mod failure;
 mod guests;
 mod init;
 mod inputs;
+mod journal;
 mod output;
 mod plan;
 mod plan_show;
@@ -69,6 +70,7 @@ fn run(arguments: Arguments, terminal: &Terminal) -> Result<u8, Failure> {
         Command::Clusters(command) => block_on(clusters::run(&command, &env_files, terminal)),
         Command::Guests(command) => block_on(guests::run(&command, &env_files, terminal)),
         Command::Tasks(command) => block_on(tasks::run(&command, &env_files, terminal)),
+        Command::Journal(command) => journal::run(&command, terminal),
         Command::Sim(command) => block_on(sim::run(&command, terminal)),
         Command::Demo(command) => block_on(demo::run(&command, terminal)),
         Command::Completions { shell } => {

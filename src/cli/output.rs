@@ -26,6 +26,22 @@ impl Formats for Format {
     const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
+/// A format of what an apply came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutcomeFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// A line of JSON for each event; on standard output as they happen.
+    Ndjson,
+}
+
+impl Formats for OutcomeFormat {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("text", Self::Text), ("json", Self::Json), ("ndjson", Self::Ndjson)];
+}
+
 /// A format of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanFormat {

@@ -5,6 +5,7 @@ pub mod clusters_text;
 pub mod explain;
 pub mod explain_text;
 pub mod findings;
+pub mod journal_text;
 pub mod json_schema;
 pub mod outcome_text;
 pub mod plan_compare;
