@@ -9,18 +9,7 @@ use std::process::Command;
 
 use pvefleet::plan::PlanOptions;
 use pvefleet::report::{Layout, outcome_text, plan_text};
-use support::{World, resolve};
-
-fn assert_golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, text).unwrap();
-        return;
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    let diff = similar::TextDiff::from_lines(expected.as_str(), text);
-    assert!(expected == text, "{name} differs:\n{}", diff.unified_diff().context_radius(2));
-}
+use support::{World, assert_golden, resolve};
 
 #[test]
 fn the_whole_command_line() {

@@ -118,7 +118,7 @@ fn a_file_of_settings_that_is_named_must_be_there() {
     assert!(code == 64 && err.contains("--env-file nowhere.env cannot be read"), "{err}");
     std::fs::write(stage.folder.path().join("more.env"), "PROXMOX_CLUSTERS=other\n").unwrap();
     // An earlier file wins over a later one.
-    let (code, out, err) = stage.run("--env-file more.env clusters list");
+    let (code, out, err) = stage.run("--env-file .env --env-file more.env clusters list");
     assert!(code == 0 && out.contains("production"), "{out}{err}");
 }
 

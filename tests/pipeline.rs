@@ -60,8 +60,7 @@ fn the_commands_do_what_is_said_of_them() {
     assert!(code == 0 && out.contains("Planned again, nothing is left to do."), "{out}{err}");
     let (code, _, err) = stage.run(snapshot);
     assert_eq!(code, 0, "{err}");
-    std::fs::remove_file(folder.join("my.env")).unwrap();
-    std::fs::write(folder.join("my.env"), "").unwrap();
+    std::fs::remove_file(folder.join(".env")).unwrap();
     let (code, _, err) = stage.run(offline);
     assert_eq!(code, 0, "{err}");
     let comment = std::fs::read_to_string(folder.join("comment.md")).unwrap();

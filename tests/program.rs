@@ -2,83 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
-use std::path::{Path, PathBuf};
+#[path = "support/stage.rs"]
+mod stage;
+
+use std::path::Path;
 use std::process::{Command, Output};
 
 use pvefleet::cli::demo::{self, Walk};
-use pvefleet::sim::server::{Options, Running, Server};
-use pvefleet::sim::{Cluster, Effect, Fault, FaultKind, world};
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
+use pvefleet::sim::{Effect, Fault, FaultKind};
+use stage::Stage;
 
 const ALL: [&str; 3] = ["production", "staging", "disaster-recovery"];
 
-/// Simulated clusters that are served, and a folder whose `.env` leads to them.
-struct Stage {
-    folder: TempDir,
-    running: Option<Running>,
-    runtime: Runtime,
-    env: String,
-}
-
-impl Stage {
-    fn new(names: &[&str]) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let clusters = names.iter().map(|name| ((*name).to_owned(), Cluster::new(world::builtin(name), 1))).collect();
-        let running = runtime.block_on(Server::start(clusters, Options::default())).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let ca = folder.path().join("ca.pem");
-        std::fs::write(&ca, &running.endpoints()[0].ca_pem).unwrap();
-        let mut env = format!(
-            "PROXMOX_CLUSTERS={}\nPROXMOX_CLUSTER_PATTERNS=prod-:production,stg-:staging,dr-:disaster-recovery\n",
-            ALL.join(",")
-        );
-        for name in ALL {
-            let found = running.endpoints().iter().find(|endpoint| endpoint.name == name);
-            // A port that nothing listens on: a cluster that is down.
-            let url = found.map_or("https://127.0.0.1:9", |endpoint| endpoint.url.as_str());
-            let token = &running.endpoints()[0];
-            env.push_str(&format!(
-                "PROXMOX_CLUSTER_{name}_API_URL={url}\nPROXMOX_CLUSTER_{name}_TOKEN_ID={}\nPROXMOX_CLUSTER_{name}_TOKEN_SECRET={}\nPROXMOX_CLUSTER_{name}_CA_FILE={}\n",
-                token.token_id,
-                token.token_secret,
-                ca.display()
-            ));
-        }
-        let stage = Self { folder, running: Some(running), runtime, env };
-        stage.write(".env", &stage.env);
-        stage
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pvefleet"));
-        command.args(arguments.split_whitespace()).current_dir(self.folder.path());
-        command.env_clear().env("HOME", self.folder.path()).env("PATH", "/usr/bin:/bin");
-        command
-    }
-
-    fn run(&self, arguments: &str) -> (i32, String) {
-        told(&self.command(arguments).output().unwrap())
-    }
-
-    fn methods(&self) -> Vec<String> {
-        let running = self.running.as_ref().unwrap();
-        ALL.iter().flat_map(|name| running.access_log(name)).map(|entry| entry.method).collect()
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            self.runtime.block_on(running.stop());
-        }
-    }
+/// All three clusters are configured, and these are served.
+fn serving(names: &[&str]) -> Stage {
+    let missing: Vec<&str> = ALL.into_iter().filter(|name| !names.contains(name)).collect();
+    Stage::of(names, &missing)
 }
 
 fn told(output: &Output) -> (i32, String) {
@@ -116,17 +55,17 @@ fn the_demo_fails_when_the_clusters_do_not_take_changes() {
     let refused = FaultKind::Status { code: 500, text: "the handler is broken".to_owned(), effect: Effect::None };
     let faults = vec![Fault::new("PUT", "/nodes/*/config", refused)];
     let walk = Walk { program: env!("CARGO_BIN_EXE_pvefleet").into(), faults, ..Walk::default() };
-    let result = Runtime::new().unwrap().block_on(demo::walk(&walk));
+    let result = tokio::runtime::Runtime::new().unwrap().block_on(demo::walk(&walk));
     let words = result.unwrap_err().to_string();
     assert!(words.contains("instead of 0"), "{words}");
 }
 
 #[test]
 fn plan_and_drift_send_only_get() {
-    let stage = Stage::new(&ALL);
-    let (code, text) = stage.run(&format!("plan {} --detailed-exitcode", example()));
+    let stage = serving(&ALL);
+    let (code, text) = stage.told(&format!("plan {} --detailed-exitcode", example()));
     assert_eq!(code, 2, "{text}");
-    let (code, text) = stage.run(&format!("drift {}", example()));
+    let (code, text) = stage.told(&format!("drift {}", example()));
     assert_eq!(code, 2, "{text}");
     let methods = stage.methods();
     assert!(methods.len() > 20 && methods.iter().all(|method| method == "GET"), "{methods:?}");
@@ -134,24 +73,24 @@ fn plan_and_drift_send_only_get() {
 
 #[test]
 fn a_cluster_that_is_down_hurts_only_itself() {
-    let stage = Stage::new(&["production", "disaster-recovery"]);
+    let stage = serving(&["production", "disaster-recovery"]);
     stage.write("fleet.yaml", ONE_EACH);
-    let (code, text) = stage.run("plan fleet.yaml");
+    let (code, text) = stage.told("plan fleet.yaml");
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("prod-a") && text.contains("cluster could not be read"), "{text}");
-    let (code, text) = stage.run("apply fleet.yaml --auto-approve");
+    let (code, text) = stage.told("apply fleet.yaml --auto-approve");
     assert_eq!(code, 5, "others had changes: {text}");
     assert!(text.contains("done"), "{text}");
-    let (code, text) = stage.run("apply fleet.yaml --auto-approve");
+    let (code, text) = stage.told("apply fleet.yaml --auto-approve");
     assert_eq!(code, 1, "nothing was left to send: {text}");
-    let (code, text) = stage.run("clusters check");
+    let (code, text) = stage.told("clusters check");
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("offline") && text.contains("online"), "{text}");
 }
 
 #[test]
 fn a_wrong_token_says_so() {
-    let stage = Stage::new(&ALL);
+    let stage = serving(&ALL);
     stage.write("fleet.yaml", ONE_EACH);
     let wrong: String = stage
         .env
@@ -166,20 +105,20 @@ fn a_wrong_token_says_so() {
         .map(|line| format!("{line}\n"))
         .collect();
     stage.write(".env", &wrong);
-    let (code, text) = stage.run("plan fleet.yaml");
+    let (code, text) = stage.told("plan fleet.yaml");
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("authentication failed") && text.contains("stg-a"), "{text}");
-    let (_, text) = stage.run("clusters check");
+    let (_, text) = stage.told("clusters check");
     assert!(text.contains("unauthorized") && text.contains("TOKEN_SECRET"), "{text}");
 }
 
 #[test]
 fn a_wrong_certificate_says_what_to_do() {
-    let stage = Stage::new(&ALL);
-    let other = Stage::new(&["production"]);
+    let stage = serving(&ALL);
+    let other = serving(&["production"]);
     stage.write("fleet.yaml", ONE_EACH);
     std::fs::copy(other.folder.path().join("ca.pem"), stage.folder.path().join("ca.pem")).unwrap();
-    let (code, text) = stage.run("plan fleet.yaml");
+    let (code, text) = stage.told("plan fleet.yaml");
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("certificate") && text.contains("FINGERPRINT"), "{text}");
     assert!(stage.methods().is_empty(), "nothing was sent to a server that is not trusted");
@@ -187,13 +126,13 @@ fn a_wrong_certificate_says_what_to_do() {
 
 #[test]
 fn a_misspelt_option_is_shown_where_it_stands() {
-    let stage = Stage::new(&ALL);
+    let stage = serving(&ALL);
     stage.write(
         "fleet.yaml",
         "fleet: t\nclusters:\n  production:\n    vms:\n      - name: prod-a\n        memroy: 2048\n",
     );
     for command in ["validate fleet.yaml", "plan fleet.yaml", "apply fleet.yaml --auto-approve"] {
-        let (code, text) = stage.run(command);
+        let (code, text) = stage.told(command);
         assert_eq!(code, 64, "{text}");
         assert!(text.contains("fleet.yaml:6:9") && text.contains("memory"), "{text}");
     }
@@ -202,24 +141,24 @@ fn a_misspelt_option_is_shown_where_it_stands() {
 
 #[test]
 fn a_manifest_is_checked_without_any_settings() {
-    let stage = Stage::new(&["production"]);
+    let stage = serving(&["production"]);
     std::fs::remove_file(stage.folder.path().join(".env")).unwrap();
-    let (code, text) = stage.run(&format!("validate {}", example()));
+    let (code, text) = stage.told(&format!("validate {}", example()));
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("9 guests") && text.contains("no cluster is configured"), "{text}");
-    let (code, _) = stage.run(&format!("plan {}", example()));
+    let (code, _) = stage.told(&format!("plan {}", example()));
     assert_eq!(code, 64);
 }
 
 #[test]
 fn a_missing_variable_is_named() {
-    let stage = Stage::new(&ALL);
+    let stage = serving(&ALL);
     stage.write("fleet.yaml", ONE_EACH);
     stage.write(
         ".env",
         "PROXMOX_CLUSTERS=production,staging\nPROXMOX_CLUSTER_production_API_URL=https://pve.example.net:8006\n",
     );
-    let (code, text) = stage.run("plan fleet.yaml");
+    let (code, text) = stage.told("plan fleet.yaml");
     assert_eq!(code, 64, "{text}");
     for name in ["PROXMOX_CLUSTER_production_TOKEN_ID", "PROXMOX_CLUSTER_staging_API_URL"] {
         assert!(text.contains(name), "{name} is missing in {text}");
@@ -228,11 +167,11 @@ fn a_missing_variable_is_named() {
 
 #[test]
 fn a_plan_is_saved_reviewed_and_applied_as_it_is() {
-    let stage = Stage::new(&ALL);
+    let stage = serving(&ALL);
     stage.write("fleet.yaml", ONE_EACH);
-    let (code, text) = stage.run("apply fleet.yaml");
+    let (code, text) = stage.told("apply fleet.yaml");
     assert_eq!(code, 64, "without a terminal there is nobody to ask: {text}");
-    let (code, text) = stage.run("plan fleet.yaml -o json=plan.json");
+    let (code, text) = stage.told("plan fleet.yaml -o json=plan.json");
     assert_eq!((code, text.as_str()), (0, "Plan: 2 to create.\n"));
     let path = stage.folder.path().join("plan.json");
     #[cfg(unix)]
@@ -242,31 +181,31 @@ fn a_plan_is_saved_reviewed_and_applied_as_it_is() {
     }
     let plan = std::fs::read_to_string(&path).unwrap();
     stage.write("changed.json", &plan.replacen("\"prod-a\"", "\"prod-b\"", 1));
-    let (code, text) = stage.run("apply --plan changed.json");
+    let (code, text) = stage.told("apply --plan changed.json");
     assert_eq!(code, 64, "{text}");
     assert!(text.contains("was changed after it was made"), "{text}");
-    let (code, text) = stage.run("apply fleet.yaml --plan-id 0000");
+    let (code, text) = stage.told("apply fleet.yaml --plan-id 0000");
     assert_eq!(code, 4, "{text}");
     assert!(!stage.methods().contains(&"POST".to_owned()));
-    let (code, text) = stage.run("apply --plan plan.json");
+    let (code, text) = stage.told("apply --plan plan.json");
     assert_eq!(code, 0, "{text}");
-    let (code, text) = stage.run("plan fleet.yaml --detailed-exitcode");
+    let (code, text) = stage.told("plan fleet.yaml --detailed-exitcode");
     assert_eq!(code, 0, "{text}");
     // Carried out once, the file is found done.
-    let (code, text) = stage.run("apply --plan plan.json");
+    let (code, text) = stage.told("apply --plan plan.json");
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("already"), "{text}");
     // Planned for one cluster, it is not applied to another.
     let swapped = stage.env.replace("production_API_URL", "x_API_URL").replace("staging_API_URL", "production_API_URL");
     stage.write(".env", &swapped.replace("x_API_URL", "staging_API_URL"));
-    let (code, text) = stage.run("apply --plan plan.json");
+    let (code, text) = stage.told("apply --plan plan.json");
     assert_eq!(code, 64, "{text}");
     assert!(text.contains("is not the one that the plan was made for"), "{text}");
 }
 
 #[test]
 fn killed_in_the_middle_and_run_again_it_ends_in_the_same_state() {
-    let stage = Stage::new(&ALL);
+    let stage = serving(&ALL);
     let mut child = stage.command(&format!("apply {} --auto-approve --quiet", example())).spawn().unwrap();
     // Until something is under way, and not until everything is.
     let writes = || stage.methods().iter().filter(|method| *method != "GET").count();
@@ -276,9 +215,9 @@ fn killed_in_the_middle_and_run_again_it_ends_in_the_same_state() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    let (code, text) = stage.run(&format!("apply {} --auto-approve", example()));
+    let (code, text) = stage.told(&format!("apply {} --auto-approve", example()));
     assert_eq!(code, 0, "{text}");
-    let (code, text) = stage.run(&format!("plan {} --detailed-exitcode", example()));
+    let (code, text) = stage.told(&format!("plan {} --detailed-exitcode", example()));
     assert_eq!(code, 0, "{text}");
     let count = |name: &str| {
         let cluster = stage.running.as_ref().unwrap().cluster(name).unwrap();
@@ -291,9 +230,9 @@ fn killed_in_the_middle_and_run_again_it_ends_in_the_same_state() {
 
 #[test]
 fn a_file_that_cannot_be_written_is_found_before_anything_is_sent() {
-    let stage = Stage::new(&ALL);
+    let stage = serving(&ALL);
     stage.write("fleet.yaml", ONE_EACH);
-    let (code, text) = stage.run("apply fleet.yaml --auto-approve -o json=nowhere/out.json");
+    let (code, text) = stage.told("apply fleet.yaml --auto-approve -o json=nowhere/out.json");
     assert_eq!(code, 64, "{text}");
     assert!(text.contains("nowhere/out.json"), "{text}");
     assert!(stage.methods().is_empty());
@@ -301,9 +240,9 @@ fn a_file_that_cannot_be_written_is_found_before_anything_is_sent() {
 
 #[test]
 fn usage_errors_are_64_and_help_is_0() {
-    let stage = Stage::new(&["production"]);
+    let stage = serving(&["production"]);
     for wrong in ["plan", "plan a b", "bogus", "plan x --accept delete:a/*", "plan x -o yaml", "sim --clusters a_b"] {
-        let (code, text) = stage.run(wrong);
+        let (code, text) = stage.told(wrong);
         assert_eq!(code, 64, "{wrong}: {text}");
     }
     for help in [
@@ -316,30 +255,30 @@ fn usage_errors_are_64_and_help_is_0() {
         "demo --help",
         "clusters check --help",
     ] {
-        let (code, text) = stage.run(help);
+        let (code, text) = stage.told(help);
         assert_eq!(code, 0, "{help}: {text}");
     }
 }
 
 #[test]
 fn a_secret_in_the_manifest_is_sent_and_never_shown() {
-    let stage = Stage::new(&["production"]);
+    let stage = serving(&["production"]);
     stage.write(
         "fleet.yaml",
         "fleet: s\nclusters:\n  production:\n    vms:\n      - name: prod-s\n        clone: {from: debian-12}\n        \
          cipassword: hunter2\n",
     );
-    let (code, text) = stage.run("plan fleet.yaml -o json=plan.json");
+    let (code, text) = stage.told("plan fleet.yaml -o json=plan.json");
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("literal-secret") && !text.contains("hunter2"), "{text}");
     let saved = std::fs::read_to_string(stage.folder.path().join("plan.json")).unwrap();
     assert!(saved.contains("manifest:fleet.yaml:7:21") && !saved.contains("hunter2"), "{saved}");
     // A saved plan does not hold it, and says where it stands.
-    let (code, text) = stage.run("apply --plan plan.json");
+    let (code, text) = stage.told("apply --plan plan.json");
     assert_eq!(code, 64, "{text}");
     assert!(text.contains("fleet.yaml:7:21") && text.contains("{env: NAME}"), "{text}");
     assert!(!stage.methods().contains(&"POST".to_owned()));
-    let (code, text) = stage.run("apply fleet.yaml --auto-approve");
+    let (code, text) = stage.told("apply fleet.yaml --auto-approve");
     assert_eq!(code, 0, "{text}");
     assert!(!text.contains("hunter2"), "{text}");
     let cluster = stage.running.as_ref().unwrap().cluster("production").unwrap();

@@ -16,29 +16,18 @@ use pvefleet::plan::{self, Action, Class, Effect, Plan, PlanOptions, Step, StepK
 use pvefleet::pve::http::Method;
 use pvefleet::report::{Layout, annotations, plan_compare, plan_diff, plan_guest, plan_markdown, plan_text};
 use pvefleet::sim::transport::lock;
-use support::{World, resolve};
+use support::{World, assert_golden, resolve};
 
 const NARROW: Layout = Layout { color: false, width: 80 };
 
-fn assert_golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plans").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, text).unwrap();
-        return;
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    let diff = similar::TextDiff::from_lines(expected.as_str(), text);
-    assert!(expected == text, "{name} differs:\n{}", diff.unified_diff().context_radius(2));
-}
-
 /// Every format of a plan.
 fn assert_formats(name: &str, plan: &Plan) {
-    assert_golden(&format!("{name}.txt"), &plan_text::plan(plan, NARROW));
-    assert_golden(&format!("{name}.drift.txt"), &plan_text::drift(plan, NARROW));
-    assert_golden(&format!("{name}.diff"), &plan_diff::plan(plan, NARROW));
-    assert_golden(&format!("{name}.md"), &plan_markdown::plan(plan, plan_markdown::LIMIT));
-    assert_golden(&format!("{name}.github.txt"), &annotations::github_plan(plan));
-    assert_golden(&format!("{name}.json"), &(serde_json::to_string_pretty(plan).unwrap() + "\n"));
+    assert_golden(&format!("plans/{name}.txt"), &plan_text::plan(plan, NARROW));
+    assert_golden(&format!("plans/{name}.drift.txt"), &plan_text::drift(plan, NARROW));
+    assert_golden(&format!("plans/{name}.diff"), &plan_diff::plan(plan, NARROW));
+    assert_golden(&format!("plans/{name}.md"), &plan_markdown::plan(plan, plan_markdown::LIMIT));
+    assert_golden(&format!("plans/{name}.github.txt"), &annotations::github_plan(plan));
+    assert_golden(&format!("plans/{name}.json"), &(serde_json::to_string_pretty(plan).unwrap() + "\n"));
     assert_schema(plan);
     let all = format!(
         "{}{}{}",
@@ -108,7 +97,7 @@ async fn a_guest_is_made() {
     let plan = world.plan(&manifest(DB)).await;
     assert_formats("02-create", &plan);
     let change = plan.changes().next().unwrap();
-    assert_golden("02-create.target.txt", &plan_guest::guest(change, NARROW));
+    assert_golden("plans/02-create.target.txt", &plan_guest::guest(change, NARROW));
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,7 +113,7 @@ async fn options_are_changed_with_every_effect() {
     let plan = world.plan(&manifest(&edited)).await;
     assert_formats("03-update", &plan);
     let change = plan.changes().next().unwrap();
-    assert_golden("03-update.target.txt", &plan_guest::guest(change, NARROW));
+    assert_golden("plans/03-update.target.txt", &plan_guest::guest(change, NARROW));
 }
 
 #[tokio::test(start_paused = true)]
@@ -227,8 +216,8 @@ async fn a_comment_fits_and_tells_of_everything_that_is_destroyed() {
             }
         }
     }
-    assert_golden("11-large.txt", &plan_text::plan(&whole, NARROW));
-    assert_golden("11-large.md", &plan_markdown::plan(&whole, plan_markdown::LEAST));
+    assert_golden("plans/11-large.txt", &plan_text::plan(&whole, NARROW));
+    assert_golden("plans/11-large.md", &plan_markdown::plan(&whole, plan_markdown::LEAST));
 }
 
 fn production(live: &mut Live) -> &mut LiveCluster {

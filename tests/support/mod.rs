@@ -211,6 +211,19 @@ impl World {
     }
 }
 
+/// Holds a text against a file of `tests/golden`; `UPDATE_GOLDEN=1` writes the file anew.
+pub fn assert_golden(name: &str, text: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    let diff = similar::TextDiff::from_lines(expected.as_str(), text);
+    assert!(expected == text, "{name} differs:\n{}", diff.unified_diff().context_radius(2));
+}
+
 /// Resolves a manifest that has no problems.
 pub fn resolve(files: &[(String, String)], registry: &Registry) -> Desired {
     let (fleet, problems) = manifest::read(files);
