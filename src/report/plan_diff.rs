@@ -58,7 +58,8 @@ fn guest(change: &Change) -> String {
         text.push_str(&if gone { format!("-{volume}  # destroyed\n") } else { comment(&format!("holds {volume}")) });
     }
     let told = |field: &&FieldChange| field.blocked.is_none();
-    let before = yaml(change.fields.iter().filter(told), |field| field.before.as_deref());
+    // What a clone brings along is no state of a guest that is not there.
+    let before = yaml(change.fields.iter().filter(told), |field| field.before.as_deref().filter(|_| !made));
     let after = yaml(change.fields.iter().filter(told), |field| field.after.as_deref());
     let diff = TextDiff::from_lines(before.as_str(), after.as_str());
     for line in diff.iter_all_changes() {
