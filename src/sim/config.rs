@@ -5,6 +5,7 @@
 //! of a description is cut). [`Config`] keeps what was written; [`Config::reread`] gives what is read.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 use sha1::{Digest, Sha1};
@@ -125,7 +126,12 @@ impl Config {
 
     /// The digest that a client may send back: the SHA-1 of the text.
     pub(super) fn digest(&self) -> String {
-        Sha1::digest(self.render().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut text = String::with_capacity(40);
+        for byte in Sha1::digest(self.render().as_bytes()) {
+            // Writing to a text does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
     }
 
     /// What is read after this was written, ready for editing.

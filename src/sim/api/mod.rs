@@ -30,7 +30,7 @@ pub(super) use settings::{
 pub(super) use storage::{node_storages, storage_status};
 pub(super) use tasks::{cluster_tasks, node_tasks, task_index, task_log, task_status, task_stop};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answer::Answer;
 
@@ -41,5 +41,5 @@ pub(super) fn nothing() -> Answer {
 
 /// An answer of rows.
 fn rows(list: Vec<Value>) -> Answer {
-    Answer::from(json!(list))
+    Answer::from(Value::Array(list))
 }
