@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::events::Event;
-use super::fill::Secrets;
+use super::fill::{Secrets, has_secret};
 use super::gate::Gates;
 use super::journal::Journal;
 use super::outcome::{GuestOutcome, GuestResult, blocked_fields};
@@ -18,7 +18,7 @@ use super::{Cancel, Options};
 use crate::client::ClusterClient;
 use crate::gather;
 use crate::live::{LiveGuest, Read};
-use crate::plan::{Change, Expect, Step, StepKind};
+use crate::plan::{Change, Expect, Hole, Step, StepKind, Template};
 use crate::pve::value::{self, GuestKind, Vmid};
 
 /// What all guests of a run share.
@@ -320,7 +320,9 @@ fn patience(step: StepKind) -> Duration {
         StepKind::Create | StepKind::Clone | StepKind::Delete | StepKind::Pool | StepKind::Template => {
             Duration::from_secs(15)
         }
-        StepKind::Configure | StepKind::Resize | StepKind::Detach => Duration::from_secs(3),
+        StepKind::Configure | StepKind::Resize | StepKind::Detach | StepKind::Move | StepKind::Destroy => {
+            Duration::from_secs(3)
+        }
     }
 }
 
@@ -336,12 +338,18 @@ fn is_done_already(change: &Change, index: usize, live: &Read<LiveGuest>) -> boo
         StepKind::Pool => promises(|expect| matches!(expect, Expect::Pool(_))),
         StepKind::Migrate => promises(|expect| matches!(expect, Expect::Node(_))),
         StepKind::Delete => promises(|expect| *expect == Expect::Gone),
-        StepKind::Configure | StepKind::Resize | StepKind::Detach => {
+        StepKind::Move => promises(|expect| matches!(expect, Expect::Storage { .. })),
+        StepKind::Configure | StepKind::Resize | StepKind::Detach | StepKind::Destroy => {
             let mut params = step.call.params.iter();
             params.all(|(name, template)| shows_in_promise(step, name, &template.to_string()))
         }
     };
     shows && !step.expect.is_empty() && state::step_held(change, index, live) == Held::Yes
+}
+
+/// True for a drive that is written with the size that it has then.
+fn rewrites_size(template: &Template) -> bool {
+    template.holes().any(|hole| matches!(hole, Hole::Live { key, .. } if key == "size"))
 }
 
 /// True when a promise of the step tells whether this parameter was carried out.
@@ -354,6 +362,7 @@ fn shows_in_promise(step: &Step, name: &str, text: &str) -> bool {
         "revert" => value::split_list(text).all(|option| set(option) || unset(option)),
         "disk" if step.kind == StepKind::Resize => set(text),
         "size" if step.kind == StepKind::Resize => true,
-        _ => set(name) && !step.call.params.get(name).is_some_and(super::fill::has_secret),
+        // A secret is not read back, and what is written for the sake of a drive's size alone promises no other value.
+        _ => set(name) && !step.call.params.get(name).is_some_and(|text| has_secret(text) || rewrites_size(text)),
     }
 }

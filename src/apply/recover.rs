@@ -222,7 +222,7 @@ fn may_repeat(step: &Step) -> bool {
         StepKind::Create | StepKind::Clone => true,
         StepKind::Start | StepKind::Shutdown | StepKind::Template | StepKind::Pool | StepKind::Delete => true,
         // The server refuses the second where the first arrived after all.
-        StepKind::Configure | StepKind::Detach => {
+        StepKind::Configure | StepKind::Detach | StepKind::Move | StepKind::Destroy => {
             step.call.params.values().any(|template| *template == Template::hole(Hole::Digest))
         }
         // An absolute size is the same twice.

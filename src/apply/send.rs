@@ -240,7 +240,8 @@ fn is_of(step: StepKind, task: &str) -> bool {
     let verbs: &[&str] = match step {
         StepKind::Create => &["create"],
         StepKind::Clone => &["clone"],
-        StepKind::Configure | StepKind::Detach => &["config"],
+        StepKind::Configure | StepKind::Detach | StepKind::Destroy => &["config"],
+        StepKind::Move => &["move", "move_volume"],
         StepKind::Resize => return task == "resize",
         StepKind::Start => &["start"],
         StepKind::Shutdown => &["shutdown", "stop"],

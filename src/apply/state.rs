@@ -7,7 +7,7 @@ use super::meaning::{as_planned, has_size};
 use crate::live::{LiveConfig, LiveGuest, Read};
 use crate::plan::{Change, Expect, Part, Step, StepKind, Template, mark};
 use crate::pve::compare;
-use crate::pve::value::{GuestKind, allocation};
+use crate::pve::value::{GuestKind, allocation, storage_of};
 
 /// Whether something that a step promises holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,8 +68,22 @@ pub(super) fn held(kind: GuestKind, expect: &Expect, live: &Read<LiveGuest>) -> 
         },
         Expect::Size { drive, size } => with_config(guest, |config| match config.effective(drive) {
             Some(live) if has_size(live, size) => Held::Yes,
+            // What waits for a reboot has the size that the disk had when it was written.
+            Some(live)
+                if config
+                    .current
+                    .get(drive)
+                    .is_some_and(|now| volume_of(now) == volume_of(live) && has_size(now, size)) =>
+            {
+                Held::Yes
+            }
             Some(live) => Held::No(format!("{drive} is '{}'; its size should be {size}", short(live))),
             None => Held::No(format!("there is no {drive}; its size should be {size}")),
+        }),
+        Expect::Storage { drive, storage } => with_config(guest, |config| match config.effective(drive) {
+            Some(live) if volume_of(live).is_some_and(|volume| storage_of(volume) == Some(storage)) => Held::Yes,
+            Some(live) => Held::No(format!("{drive} is '{}'; it should be on {storage}", short(live))),
+            None => Held::No(format!("there is no {drive}; it should be on {storage}")),
         }),
         Expect::NothingPending => with_config(guest, |config| match config.pending.keys().next() {
             None => Held::Yes,
@@ -85,6 +99,12 @@ pub(super) fn held(kind: GuestKind, expect: &Expect, live: &Read<LiveGuest>) -> 
             check(guest.node == *node, &|| format!("the guest is on node '{}' instead of '{node}'", guest.node))
         }
     }
+}
+
+/// The volume in the text of a drive.
+fn volume_of(text: &str) -> Option<&str> {
+    let first = text.split(',').next()?;
+    Some(first.strip_prefix("file=").or_else(|| first.strip_prefix("volume=")).unwrap_or(first))
 }
 
 fn with_config(guest: &LiveGuest, check: impl FnOnce(&LiveConfig) -> Held) -> Held {
@@ -118,6 +138,7 @@ pub(super) fn promises(steps: &[Step]) -> Vec<Cow<'_, Expect>> {
             Expect::Option { name, .. } | Expect::NoOption { name } => (1, name.as_str()),
             Expect::Power(_) => (2, ""),
             Expect::Size { drive, .. } => (6, drive.as_str()),
+            Expect::Storage { drive, .. } => (8, drive.as_str()),
             Expect::NothingPending => (7, ""),
             Expect::Template => (3, ""),
             Expect::Pool(_) => (4, ""),
@@ -125,6 +146,11 @@ pub(super) fn promises(steps: &[Step]) -> Vec<Cow<'_, Expect>> {
         };
         if *expect == Expect::Gone {
             last.clear();
+        }
+        if let Expect::NoOption { name } = expect {
+            // A drive that went is of no size, and nowhere.
+            last.remove(&(6, name.as_str()));
+            last.remove(&(8, name.as_str()));
         }
         if let Expect::Size { drive, .. } = expect
             && let Some(made) = last.get_mut(&(1, drive.as_str()))

@@ -1,6 +1,6 @@
 //! What a manifest may say and this version cannot carry out: refused here, and nowhere else.
 
-use super::model::{DesiredGuest, OptionValue};
+use super::model::DesiredGuest;
 use crate::diagnostics::{Diagnostic, Place};
 
 /// Refuses what the planner does not do yet.
@@ -14,11 +14,6 @@ pub(super) fn refuse(guest: &DesiredGuest, problems: &mut Vec<Diagnostic>) {
     asked.extend(guest.renamed_from.as_ref().map(|name| ("renamed_from", &name.place)));
     let snapshot = guest.clone.as_ref().and_then(|clone| clone.snapname.as_ref());
     asked.extend(snapshot.map(|snapshot| ("clone.snapname", &snapshot.place)));
-    for option in guest.options.values() {
-        let OptionValue::Drive(drive) = &option.value else { continue };
-        asked.extend(drive.import.as_ref().map(|import| ("import", &import.place)));
-        asked.extend(drive.moved_from.as_ref().map(|from| ("moved_from", &from.place)));
-    }
     asked.retain(|(_, place)| !problems.iter().any(|problem| problem.place.as_ref() == Some(place)));
     problems.extend(asked.into_iter().map(|(what, place)| {
         Diagnostic::error("unsupported", format!("`{what}` is understood, and this version cannot carry it out"))

@@ -14,11 +14,23 @@ pub enum AcceptanceKind {
     Adopt,
     /// Rebooting a guest beyond the guards.
     Reboot,
+    /// Destroying a detached volume.
+    Destroy,
+    /// Deleting a guest and making it anew.
+    Recreate,
+    /// Stopping a guest hard, where a shutdown would not end.
+    Stop,
 }
 
 impl AcceptanceKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Delete, Self::Detach, Self::Adopt, Self::Reboot];
+    pub const ALL: [Self; 7] =
+        [Self::Delete, Self::Destroy, Self::Detach, Self::Recreate, Self::Reboot, Self::Stop, Self::Adopt];
+
+    /// True where it names a device of the guest.
+    pub const fn has_device(self) -> bool {
+        matches!(self, Self::Detach | Self::Destroy)
+    }
 
     /// Its word on the command line.
     pub const fn word(self) -> &'static str {
@@ -27,6 +39,9 @@ impl AcceptanceKind {
             Self::Detach => "detach",
             Self::Adopt => "adopt",
             Self::Reboot => "reboot",
+            Self::Destroy => "destroy",
+            Self::Recreate => "recreate",
+            Self::Stop => "stop",
         }
     }
 }
@@ -48,7 +63,7 @@ impl FromStr for Acceptance {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let form = "an acceptance is KIND:CLUSTER/GUEST or detach:CLUSTER/GUEST/DRIVE";
+        let form = "an acceptance is KIND:CLUSTER/GUEST, detach:CLUSTER/GUEST/DRIVE or destroy:CLUSTER/GUEST/unusedN";
         let (kind, rest) = text.split_once(':').ok_or_else(|| form.to_owned())?;
         let kind = AcceptanceKind::ALL.into_iter().find(|known| known.word() == kind).ok_or_else(|| {
             let known: Vec<&str> = AcceptanceKind::ALL.iter().map(|kind| kind.word()).collect();
@@ -56,8 +71,11 @@ impl FromStr for Acceptance {
         })?;
         let parts: Vec<&str> = rest.split('/').collect();
         let (cluster, guest, device) = match (kind, parts.as_slice()) {
-            (AcceptanceKind::Detach, [cluster, guest, device]) => (cluster, guest, Some((*device).to_owned())),
+            (kind, [cluster, guest, device]) if kind.has_device() => (cluster, guest, Some((*device).to_owned())),
             (AcceptanceKind::Detach, _) => return Err("detach needs the drive: detach:CLUSTER/GUEST/scsi1".to_owned()),
+            (AcceptanceKind::Destroy, _) => {
+                return Err("destroy needs the volume: destroy:CLUSTER/GUEST/unused0".to_owned());
+            }
             (_, [cluster, guest]) => (cluster, guest, None),
             _ => return Err(form.to_owned()),
         };

@@ -11,11 +11,12 @@ use super::mark;
 use super::options::{self, Seen, Write};
 use super::planner::Cluster;
 use super::preflight::{self, Needs};
+use super::steps::Target;
 use super::template::{Hole, Template};
-use super::update::{Target, plain_field, secret_versions, wanted_text};
+use super::update::{plain_field, secret_versions, wanted_text};
 use super::versions::{self, Fit};
 use super::vmids::NewIds;
-use crate::desired::{CloneSource, DesiredGuest, DesiredOption, OptionValue, Power};
+use crate::desired::{CloneSource, DesiredGuest, DesiredOption, Drive, OptionValue, Power};
 use crate::live::{LiveConfig, LiveGuest, Read};
 use crate::pve::compare::{is_drive, stem, volume_key};
 use crate::pve::http::Method;
@@ -135,7 +136,8 @@ fn from_nothing(
     let (vmid, vmid_text) = choose_id(cluster, guest, ids)?;
     change.address.vmid = Some(vmid);
     change.node = Some(node.clone());
-    let (mut params, mut expect, mut later) = (BTreeMap::new(), vec![Expect::Exists], Vec::new());
+    let (mut params, mut expect) = (BTreeMap::new(), vec![Expect::Exists]);
+    let (mut later, mut sizes) = (Vec::new(), Vec::new());
     let mut secrets = BTreeMap::new();
     params.insert("vmid".to_owned(), vmid_text.clone());
     params.insert(name_option(guest.kind).to_owned(), Template::text(&guest.name));
@@ -168,6 +170,10 @@ fn from_nothing(
         } else if readable {
             expect.push(Expect::Option { name: name.clone(), value: text });
         }
+        if let OptionValue::Drive(Drive { import: Some(_), size: Some(size), .. }) = &option.value {
+            // An image is as large as it is.
+            sizes.push(Write::Resize { option: name.clone(), size: *size });
+        }
         params.insert(name.clone(), value);
     }
     if let Some(reason) = change.fields.iter().find_map(|field| field.blocked.clone()) {
@@ -188,6 +194,7 @@ fn from_nothing(
     let words = format!("create {} {}", guest.kind.noun(), guest.name);
     change.steps.push(Step { kind: StepKind::Create, words, call, effect: Effect::None, expect });
     let target = Target { kind: guest.kind, vmid: vmid_text, running: false };
+    change.steps.extend(target.steps(sizes));
     if !later.is_empty() {
         let mut writes: Vec<Write> = later.into_iter().map(|(option, value)| secret_write(option, value)).collect();
         writes.push(mark_write(cluster, guest, vmid, "", secret_versions(guest)));
@@ -217,8 +224,7 @@ fn mark_write(
 fn finish(guest: &DesiredGuest, change: &mut Change, target: &Target) {
     if guest.template {
         change.fields.push(plain_field("template", None, Some("yes".to_owned()), Effect::None, guest));
-        let expect = vec![Expect::Template];
-        change.steps.push(target.action(StepKind::Template, "make it a template", "/template", Effect::None, expect));
+        change.steps.push(target.template());
     } else if guest.state == Some(Power::Running) {
         change.fields.push(plain_field("state", None, Some("running".to_owned()), Effect::None, guest));
         change.steps.push(target.power(Power::Running, None));
@@ -468,6 +474,7 @@ fn from_guest(
         running: false,
         foretold: true,
         accepted_detach: &none,
+        kept_on: None,
         as_root: cluster.desired.as_root,
         version: &cluster.live.version,
         address: change.address.to_string(),

@@ -274,6 +274,8 @@ words! {
         NeedsAccept = "needs-accept",
         /// Proxmox cannot change this in place.
         NotInPlace = "not-in-place",
+        /// The guest must be off for this, and may not be.
+        NeedsOff = "needs-off",
         /// The clone source, template, storage, bridge, pool or node is not there.
         NotFound = "not-found",
         /// No node fits.
@@ -344,6 +346,10 @@ words! {
         Resize = "resize",
         /// Detaches a disk.
         Detach = "detach",
+        /// Copies a disk to another storage.
+        Move = "move",
+        /// Destroys a detached volume.
+        Destroy = "destroy",
         /// Starts the guest.
         Start = "start",
         /// Shuts the guest down.
@@ -417,6 +423,13 @@ pub enum Expect {
         /// Its size as Proxmox spells it.
         size: String,
     },
+    /// A drive is on this storage.
+    Storage {
+        /// The drive.
+        drive: String,
+        /// The storage.
+        storage: String,
+    },
     /// Power state.
     Power(Power),
     /// No change waits for a reboot.
@@ -433,7 +446,10 @@ impl Expect {
     /// The option that it is about, if it is about one.
     pub fn option(&self) -> Option<&str> {
         match self {
-            Self::Option { name, .. } | Self::NoOption { name } | Self::Size { drive: name, .. } => Some(name),
+            Self::Option { name, .. }
+            | Self::NoOption { name }
+            | Self::Size { drive: name, .. }
+            | Self::Storage { drive: name, .. } => Some(name),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use super::document::{Effect, Reason, ReasonCode};
 use super::options::{Comparison, Write, is_ignored};
 use super::template::Template;
-use crate::desired::{DesiredOption, Drive, DriveForm, OptionValue};
+use crate::desired::{DesiredOption, Drive, DriveForm};
 use crate::pve::compare::{self, differing_keys, is_drive, stem, volume_key};
 use crate::pve::effect::is_live_drive_key;
 use crate::pve::property::{self, Properties};
@@ -20,13 +20,21 @@ impl Comparison<'_> {
         live: Option<&str>,
     ) {
         let Some(text) = live else {
-            self.new_drive(name, desired, format, drive);
+            match drive.moved_from.as_ref().map(|from| from.value.as_str()) {
+                Some(from) => self.rekey(name, desired, format, drive, from),
+                None => self.new_drive(name, desired, format, drive),
+            }
             return;
         };
         let Ok(seen) = property::split(text, format) else {
             self.unreadable(name, desired, text);
             return;
         };
+        if let Some(from) = drive.moved_from.as_ref().map(|from| from.value.as_str())
+            && self.source_is_left(name, from, desired)
+        {
+            return;
+        }
         let volume = seen.get(volume_key(self.kind())).cloned().unwrap_or_default();
         let is_cdrom = seen.get("media").is_some_and(|media| media == "cdrom");
         let wants_cdrom = matches!(drive.form, DriveForm::Iso(_) | DriveForm::CloudInit { .. } | DriveForm::Empty);
@@ -36,6 +44,8 @@ impl Comparison<'_> {
             DriveForm::Allocate { storage } if !is_cdrom => {
                 (storage_of(&volume) != Some(storage)).then(|| format!("{storage}:…"))
             }
+            // Once it is attached, no number stands for it any more.
+            DriveForm::Volume(wanted) if stem(wanted) == "unused" => None,
             DriveForm::Volume(wanted) => (*wanted != volume).then(|| wanted.clone()),
             DriveForm::Iso(wanted) => (*wanted != volume).then(|| wanted.clone()),
             DriveForm::Empty => (volume != "none").then(|| "none".to_owned()),
@@ -46,47 +56,59 @@ impl Comparison<'_> {
         };
         if let Some(wanted) = replaced {
             let field = format!("{name}.{}", volume_key(self.kind()));
-            let exchangeable = is_cdrom && !is_cloudinit && wants_cdrom;
-            if !exchangeable {
-                let (code, words, hint) = self.why_not_replaced(name, drive, &volume);
-                self.blocked(&field, Some(volume), Some(wanted), desired, Reason { code, words, hint });
+            if let Some(storage) = moves_to(&drive.form, &volume, is_cdrom) {
+                self.move_volume(name, &field, desired, &volume, storage);
+            } else {
+                let exchangeable = is_cdrom && !is_cloudinit && wants_cdrom;
+                if !exchangeable {
+                    let reason = self.why_not_replaced(name, &volume);
+                    self.blocked(&field, Some(volume), Some(wanted), desired, reason);
+                    return;
+                }
+                let (value, expect, allocates) = new_drive_value(self.kind(), name, format, drive);
+                // Another medium in a CD-ROM drive is a change without a reboot.
+                let effect = if allocates { self.effect(name, live, Some("x")) } else { Effect::None };
+                self.field(&field, Some(volume), Some(wanted), effect, desired);
+                self.set(name, value, &expect, allocates, effect);
                 return;
             }
-            let (value, expect, allocates) = new_drive_value(self.kind(), name, format, drive);
-            // Another medium in a CD-ROM drive is a change without a reboot.
-            let effect = if allocates { self.effect(name, live, Some("x")) } else { Effect::None };
-            self.field(&field, Some(volume), Some(wanted), effect, desired);
-            self.set(name, value, &expect, allocates, effect);
-            return;
         }
+        let sized = !is_cdrom && !matches!(stem(name), "efidisk" | "tpmstate");
+        // Grown first: what is written of a drive that waits holds the size that it has then.
+        let grows =
+            drive.size.filter(|_| sized).is_some_and(|size| self.size(name, desired, size, self.size_now(name, &seen)));
+        let waits = matches!(self.seen.config.pending.get(name), Some(Some(_)));
         self.drive_options(name, desired, format, drive, live, &seen);
-        if let Some(size) = drive.size.filter(|_| !is_cdrom && !matches!(stem(name), "efidisk" | "tpmstate")) {
-            self.size(name, desired, size, seen.get("size").and_then(|text| Size::parse_proxmox(text)));
+        if grows
+            && waits
+            && !self.out.writes.iter().any(|write| matches!(write, Write::Set { option, .. } if option == name))
+        {
+            let (value, expect) = self.written(name, format, &seen, &seen);
+            self.set(name, value, &expect, false, Effect::None);
         }
     }
 
-    fn why_not_replaced(&self, name: &str, drive: &Drive, volume: &str) -> (ReasonCode, String, Option<String>) {
-        match &drive.form {
-            DriveForm::Allocate { storage } if storage_of(volume).is_some() && !volume.contains("cloudinit") => (
-                ReasonCode::Unsupported,
-                format!(
-                    "moving {name} from {} to {storage} is not supported by this version",
-                    storage_of(volume).unwrap_or("")
-                ),
-                Some("move the disk by hand, or name the storage it is on".to_owned()),
-            ),
-            _ => (
-                ReasonCode::NeedsAccept,
-                format!("{name} holds {volume}; another volume in its place would detach it"),
-                Some(format!(
-                    "detach it first (`{name}: null` and --accept detach:{}/{name}), or use another key",
-                    self.seen.address
-                )),
-            ),
+    /// The size of a drive. What waits for a reboot has the size that the disk had when it was written.
+    fn size_now(&self, name: &str, seen: &Properties) -> Option<Size> {
+        let volume = seen.get(volume_key(self.kind()));
+        let current =
+            self.seen.config.current.get(name).filter(|text| volume.is_some_and(|volume| volume_of(text) == volume));
+        let of_current = current.and_then(|text| text.split(',').find_map(|part| part.strip_prefix("size=")));
+        of_current.or_else(|| seen.get("size").map(String::as_str)).and_then(Size::parse_proxmox)
+    }
+
+    fn why_not_replaced(&self, name: &str, volume: &str) -> Reason {
+        Reason {
+            code: ReasonCode::NeedsAccept,
+            words: format!("{name} holds {volume}; another volume in its place would detach it"),
+            hint: Some(format!(
+                "detach it first (`{name}: null` and --accept detach:{}/{name}), or use another key",
+                self.seen.address
+            )),
         }
     }
 
-    fn drive_options(
+    pub(super) fn drive_options(
         &mut self,
         name: &str,
         desired: &DesiredOption,
@@ -127,27 +149,39 @@ impl Comparison<'_> {
         self.set(name, value, &expect, false, effect);
     }
 
-    fn size(&mut self, name: &str, desired: &DesiredOption, wanted: Size, live: Option<Size>) {
+    /// Grows a disk; true where it is to grow.
+    pub(super) fn size(&mut self, name: &str, desired: &DesiredOption, wanted: Size, live: Option<Size>) -> bool {
         let Some(live) = live else {
             self.out.notes.push(format!("the size of {name} is not known, so it is left as it is"));
-            return;
+            return false;
         };
         let field = format!("{name}.size");
         let (before, after) = (Some(live.human()), Some(wanted.human()));
         if compare::size_matches(Some(wanted), Some(live)) {
-            return;
+            return false;
         }
         if wanted < live {
             let words = format!("{name} has {}; Proxmox does not shrink disks", live.human());
             let hint = Some(format!("write `size: {}iB`, or make a smaller disk by hand", live));
             self.blocked(&field, before, after, desired, Reason { code: ReasonCode::Shrink, words, hint });
-            return;
+            return false;
         }
         self.field(&field, before, after, Effect::None, desired);
         self.out.writes.push(Write::Resize { option: name.to_owned(), size: wanted });
+        true
     }
 
     fn new_drive(&mut self, name: &str, desired: &DesiredOption, format: &PropertyFormat, drive: &Drive) {
+        let resolved = match self.attached(drive) {
+            Ok(resolved) => resolved,
+            Err(reason) => {
+                let shown = Some(describe_drive(drive, ""));
+                self.blocked(name, None, shown, desired, reason);
+                return;
+            }
+        };
+        let attached_size = resolved.as_ref().and(drive.size);
+        let drive = resolved.as_ref().unwrap_or(drive);
         let (value, expect, allocates) = new_drive_value(self.kind(), name, format, drive);
         let shown = Some(describe_drive(drive, &expect));
         if drive.form == DriveForm::Inherited {
@@ -156,30 +190,36 @@ impl Comparison<'_> {
             self.blocked(name, None, shown, desired, Reason { code: ReasonCode::NotFound, words, hint });
             return;
         }
-        if matches!(drive.form, DriveForm::Allocate { .. }) && !drive.new && !self.seen.foretold {
-            let waiting = self.seen.config.current.iter().find(|(option, _)| stem(option) == "unused");
-            let losing = self.guest.options.iter().find(|(other, option)| {
-                option.value == OptionValue::Absent
-                    && is_drive(self.kind(), other)
-                    && self.seen.config.effective(other).is_some_and(|live| holds_data(self.kind(), other, live))
-            });
-            if let Some((option, volume)) = waiting.map(|(o, v)| (o.clone(), v.clone())).or_else(|| {
-                losing
-                    .map(|(other, _)| (other.clone(), self.seen.config.effective(other).unwrap_or_default().to_owned()))
-            }) {
-                let words = format!("{name} would be a new, empty disk, while {option} holds {}", volume_of(&volume));
-                let hint = Some(format!(
-                    "write `{name}: {{volume: {}}}` to attach that one, or `new: true` for an empty disk",
-                    volume_of(&volume)
-                ));
-                self.blocked(name, None, shown, desired, Reason { code: ReasonCode::DetachedDisk, words, hint });
-                return;
-            }
+        if let Some(reason) = self.might_be_another(name, drive) {
+            self.blocked(name, None, shown, desired, reason);
+            return;
         }
         let effect = self.effect(name, None, Some(&expect));
         self.field(name, None, shown, effect, desired);
         self.set(name, value, &expect, allocates, effect);
+        if let (Some(size), true) = (drive.size, drive.import.is_some()) {
+            // An image is as large as it is; the disk is grown to the size that was asked for.
+            self.out.writes.push(Write::Resize { option: name.to_owned(), size });
+        }
+        if let Some(size) = attached_size {
+            let reason = Reason {
+                code: ReasonCode::Dependency,
+                words: format!("the size of {name} is known once it is attached"),
+                hint: Some("apply, then plan again".to_owned()),
+            };
+            self.blocked(&format!("{name}.size"), None, Some(size.human()), desired, reason);
+        }
     }
+}
+
+/// The storage that a drive's disk is to be moved to; nothing where it is not the storage that differs.
+fn moves_to<'a>(form: &'a DriveForm, volume: &str, is_cdrom: bool) -> Option<&'a str> {
+    let wanted = match form {
+        DriveForm::Allocate { storage } if !is_cdrom => storage,
+        DriveForm::CloudInit { storage } if is_cloudinit(volume) => storage,
+        _ => return None,
+    };
+    storage_of(volume).is_some_and(|storage| storage != wanted).then_some(wanted)
 }
 
 /// The value of a drive that is not there yet: what is sent, what is read back, and whether a volume is allocated.
@@ -194,7 +234,14 @@ pub fn new_drive_value(
     let (volume, allocates) = match &drive.form {
         DriveForm::Allocate { storage } => {
             let fixed = matches!(stem(name), "efidisk" | "tpmstate");
-            let gib = if fixed { "1".to_owned() } else { drive.size.map_or_else(|| "1".to_owned(), gib_text) };
+            let gib = if drive.import.is_some() {
+                // The image says how large it is.
+                "0".to_owned()
+            } else if fixed {
+                "1".to_owned()
+            } else {
+                drive.size.map_or_else(|| "1".to_owned(), gib_text)
+            };
             (format!("{storage}:{gib}"), true)
         }
         DriveForm::Inherited => (String::new(), false),
@@ -214,7 +261,9 @@ pub fn new_drive_value(
     };
     keys.insert(volume_key(kind).to_owned(), volume);
     let text = property::print(&keys, format);
-    (Template::text(&text), text, allocates)
+    // The image is not read back.
+    let sent = drive.import.as_ref().map(|import| format!("{text},import-from={}", import.value));
+    (Template::text(sent.as_ref().unwrap_or(&text)), text, allocates)
 }
 
 /// A size in GiB as `STORAGE:N` takes it: whole, or with a fraction.
@@ -228,7 +277,12 @@ fn gib_text(size: Size) -> String {
 }
 
 fn describe_drive(drive: &Drive, text: &str) -> String {
+    if let (DriveForm::Allocate { storage }, Some(import)) = (&drive.form, &drive.import) {
+        let size = drive.size.map_or_else(String::new, |size| format!(", {}", size.human()));
+        return format!("{}{size} on {storage}", import.value);
+    }
     match (&drive.form, drive.size) {
+        (DriveForm::Volume(volume), _) if text.is_empty() => volume.clone(),
         (DriveForm::Allocate { storage }, Some(size)) => format!("new disk, {} on {storage}", size.human()),
         (DriveForm::Allocate { storage }, None) => format!("new disk on {storage}"),
         (DriveForm::CloudInit { storage }, _) => format!("cloud-init drive on {storage}"),

@@ -1,8 +1,10 @@
 //! The planner: a pure function of desired, live and options that gives the plan document.
 
 pub mod accept;
+mod course;
 pub mod create;
 mod defaults;
+mod disk_moves;
 pub mod document;
 mod drives;
 mod guards;
@@ -16,6 +18,7 @@ mod orphans;
 mod planner;
 mod preflight;
 pub mod privileges;
+mod steps;
 pub mod template;
 mod unlisted;
 mod update;

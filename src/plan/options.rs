@@ -9,7 +9,7 @@ use super::template::{Hole, Template};
 use super::versions;
 use crate::desired::{DesiredGuest, DesiredOption, OptionValue, Unlisted};
 use crate::live::LiveConfig;
-use crate::pve::compare::{differing_keys, is_assigned, is_default, same_value};
+use crate::pve::compare::{differing_keys, is_assigned, is_default, same_value, stem};
 use crate::pve::effect::{Takes, takes};
 use crate::pve::facts::Kept;
 use crate::pve::property::{self, Properties};
@@ -27,6 +27,8 @@ pub struct Seen<'a> {
     pub foretold: bool,
     /// Drives whose detaching was accepted.
     pub accepted_detach: &'a BTreeSet<String>,
+    /// Why it may not be off for a while; nothing where it may, or is off.
+    pub kept_on: Option<Reason>,
     /// `root@pam` itself can log in, so nothing is kept from it.
     pub as_root: bool,
     /// The cluster's version of Proxmox VE.
@@ -72,6 +74,31 @@ pub enum Write {
         /// The new size.
         size: Size,
     },
+    /// Copy a disk to another storage.
+    Move {
+        /// The drive.
+        option: String,
+        /// The storage.
+        storage: String,
+        /// A snapshot holds the source, so it stays, detached.
+        keeps_source: bool,
+    },
+    /// Give a drive the disk of another one, which goes.
+    Rekey {
+        /// The drive that goes.
+        from: String,
+        /// The drive that comes.
+        option: String,
+        /// What is sent for it.
+        value: Template,
+        /// What must be read back, by meaning.
+        expect: String,
+    },
+    /// Destroy a detached volume.
+    Destroy {
+        /// Its key, `unused0`.
+        option: String,
+    },
 }
 
 impl Write {
@@ -81,7 +108,10 @@ impl Write {
             Self::Set { option, .. }
             | Self::Delete { option, .. }
             | Self::Revert { option, .. }
-            | Self::Resize { option, .. } => option,
+            | Self::Resize { option, .. }
+            | Self::Move { option, .. }
+            | Self::Rekey { option, .. }
+            | Self::Destroy { option } => option,
         }
     }
 
@@ -89,7 +119,17 @@ impl Write {
     pub const fn effect(&self) -> Effect {
         match self {
             Self::Set { effect, .. } | Self::Delete { effect, .. } => *effect,
-            Self::Revert { .. } | Self::Resize { .. } => Effect::None,
+            Self::Destroy { .. } => Effect::DataLoss,
+            Self::Revert { .. } | Self::Resize { .. } | Self::Move { .. } | Self::Rekey { .. } => Effect::None,
+        }
+    }
+
+    /// True for what Proxmox does only while the guest is off, or what pulls a disk out of one that runs.
+    pub fn needs_off(&self, kind: GuestKind) -> bool {
+        match self {
+            Self::Move { option, .. } => kind == GuestKind::Lxc || stem(option) == "tpmstate",
+            Self::Rekey { .. } => true,
+            _ => false,
         }
     }
 }
@@ -352,6 +392,9 @@ impl Comparison<'_> {
             self.immutable(name, before, None, desired);
             return;
         }
+        if self.becomes_another(name) {
+            return;
+        }
         if holds_data(self.kind(), name, live.unwrap_or_default()) && !self.seen.accepted_detach.contains(name) {
             let words = format!("this detaches the disk {}", volume_of(live.unwrap_or_default()));
             let hint = Some(format!("--accept detach:{}/{name}", self.seen.address));
@@ -454,7 +497,24 @@ impl Comparison<'_> {
         result: &Properties,
         seen: &Properties,
     ) -> (Template, String) {
-        if !self.seen.foretold {
+        self.written_from(name, name, format, result, seen)
+    }
+
+    /// The same with the holes filled from another option, whose disk it is until then.
+    pub(super) fn written_from(
+        &self,
+        name: &str,
+        source: &str,
+        format: &PropertyFormat,
+        result: &Properties,
+        seen: &Properties,
+    ) -> (Template, String) {
+        // A disk that is moved or grown first has another name or size when this is sent.
+        let moved = self.out.writes.iter().any(|write| match write {
+            Write::Move { option, .. } | Write::Resize { option, .. } => option == source,
+            _ => false,
+        });
+        if !self.seen.foretold && !moved {
             let text = property::print(result, format);
             return (Template::text(&text), text);
         }
@@ -474,7 +534,7 @@ impl Comparison<'_> {
         for (position, piece) in property::print(&marked, format).split('\u{1}').enumerate() {
             match (position % 2, piece.parse::<usize>().ok().and_then(|index| holes.get(index))) {
                 (1, Some(key)) => {
-                    template = template.then_hole(Hole::Live { option: name.to_owned(), key: key.clone() });
+                    template = template.then_hole(Hole::Live { option: source.to_owned(), key: key.clone() });
                 }
                 _ if !piece.is_empty() => template = template.then(piece),
                 _ => {}

@@ -7,8 +7,8 @@ use super::document::{Action, Base, Call, Change, Class, Effect, Expect, Reason,
 use super::drives::volume_of;
 use super::mark::Mark;
 use super::planner::Cluster;
+use super::steps::Target;
 use super::template::Template;
-use super::update::Target;
 use crate::desired::Power;
 use crate::live::{LiveGuest, Read};
 use crate::pve::compare::{is_drive, stem};

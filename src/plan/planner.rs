@@ -646,16 +646,24 @@ impl Cluster<'_> {
         found.is_some()
     }
 
-    /// The drives of a guest whose detaching was accepted.
-    pub fn accepted_detach(&self, address: &Address) -> BTreeSet<String> {
-        let accepted = self
-            .options
-            .accept
-            .iter()
-            .filter(|accept| accept.kind == AcceptanceKind::Detach && matches_address(accept, address));
-        let accepted: Vec<&Acceptance> = accepted.collect();
-        self.used.borrow_mut().extend(accepted.iter().map(|accept| (*accept).clone()));
-        accepted.into_iter().filter_map(|accept| accept.device.clone()).collect()
+    /// The devices of a guest for which this was accepted. That detaching was is remembered at once: asked for what
+    /// is detached already, it is nothing to stumble over.
+    pub fn accepted_devices(&self, kind: AcceptanceKind, address: &Address) -> BTreeSet<String> {
+        let accepted =
+            self.options.accept.iter().filter(|accept| accept.kind == kind && matches_address(accept, address));
+        let devices: BTreeSet<String> = accepted.filter_map(|accept| accept.device.clone()).collect();
+        if kind == AcceptanceKind::Detach {
+            devices.iter().for_each(|device| self.uses(kind, address, device));
+        }
+        devices
+    }
+
+    /// Remembers that an acceptance for a device was used.
+    pub fn uses(&self, kind: AcceptanceKind, address: &Address, device: &str) {
+        let of_device = |accept: &&Acceptance| {
+            accept.kind == kind && matches_address(accept, address) && accept.device.as_deref() == Some(device)
+        };
+        self.used.borrow_mut().extend(self.options.accept.iter().filter(of_device).cloned());
     }
 
     /// What a guest's notes say about ownership, for those who explain a plan.

@@ -41,13 +41,19 @@ impl Needs {
 
     fn option(&mut self, kind: GuestKind, name: &str, value: &OptionValue) {
         match value {
-            OptionValue::Drive(drive) => match &drive.form {
-                DriveForm::Allocate { storage } => self.storage(storage, disk_content(kind)),
-                DriveForm::CloudInit { storage } => self.storage(storage, "images"),
-                DriveForm::Iso(volume) => self.volume(volume, "iso"),
-                DriveForm::Volume(volume) => self.volume(volume, disk_content(kind)),
-                DriveForm::Inherited | DriveForm::Empty => {}
-            },
+            OptionValue::Drive(drive) => {
+                match &drive.form {
+                    DriveForm::Allocate { storage } => self.storage(storage, disk_content(kind)),
+                    DriveForm::CloudInit { storage } => self.storage(storage, "images"),
+                    DriveForm::Iso(volume) => self.volume(volume, "iso"),
+                    DriveForm::Volume(volume) => self.volume(volume, disk_content(kind)),
+                    DriveForm::Inherited | DriveForm::Empty => {}
+                }
+                if let Some(import) = &drive.import {
+                    let is_image = import.value.split_once(':').is_some_and(|(_, name)| name.starts_with("import/"));
+                    self.volume(&import.value, if is_image { "import" } else { "images" });
+                }
+            }
             OptionValue::Properties { keys, .. } if stem(name) == "net" => {
                 self.bridges.extend(keys.get("bridge").cloned().flatten());
             }

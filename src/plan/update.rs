@@ -2,181 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::accept::AcceptanceKind;
+use super::course::Course;
 use super::defaults;
 use super::document::{
-    Action, Address, Base, Call, Change, Class, Effect, Expect, FieldChange, Reason, ReasonCode, State, Step, StepKind,
+    Action, Address, Base, Change, Class, Effect, Expect, FieldChange, Reason, ReasonCode, State, StepKind,
 };
 use super::mark::{self, Mark};
 use super::options::{self, Differences, Seen, Write};
 use super::planner::Cluster;
 use super::preflight::Needs;
-use super::template::{Hole, Template};
+use super::steps::{Sequence, Target};
+use super::template::Template;
 use crate::desired::{DesiredGuest, OptionValue, Power};
 use crate::live::{LiveConfig, LiveGuest, Read};
-use crate::pve::compare::{is_drive, same_value, stem};
-use crate::pve::http::Method;
+use crate::pve::compare::{same_value, stem};
 use crate::pve::value::{GuestKind, Vmid, parse_tags, print_tags};
-
-/// Where a guest's calls go.
-pub struct Target {
-    /// VM or container.
-    pub kind: GuestKind,
-    /// Its id in paths and parameters: text, or the hole for one that the plan chose.
-    pub vmid: Template,
-    /// It runs when the steps are made.
-    pub running: bool,
-}
-
-impl Target {
-    /// A path below the guest, at the node where it is then.
-    pub fn path(&self, tail: &str) -> Template {
-        let mut path = Template::text("/nodes/").then_hole(Hole::Node).then(&format!("/{}/", self.kind));
-        for part in &self.vmid.0 {
-            path.0.push(part.clone());
-        }
-        if tail.is_empty() { path } else { path.then(tail) }
-    }
-
-    /// A call of one of the guest's actions.
-    pub fn action(&self, kind: StepKind, words: &str, action: &str, effect: Effect, expect: Vec<Expect>) -> Step {
-        let call = Call { method: Method::Post, path: self.path(action), params: BTreeMap::new() };
-        Step { kind, words: words.to_owned(), call, effect, expect }
-    }
-
-    /// The calls that carry out the writes: plain options in one, each allocation in one, sizes, then the boot order.
-    pub fn steps(&self, writes: Vec<Write>) -> Vec<Step> {
-        let allocates = |write: &Write| matches!(write, Write::Set { allocates: true, .. });
-        let any_allocation = writes.iter().any(allocates);
-        let (mut first, mut single, mut sizes, mut last) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for write in writes {
-            match &write {
-                Write::Resize { .. } => sizes.push(write),
-                _ if allocates(&write) => single.push(write),
-                // `boot` may name a device only after it exists.
-                _ if any_allocation && write.option() == "boot" => last.push(write),
-                _ => first.push(write),
-            }
-        }
-        let mut steps = Vec::new();
-        steps.extend(self.configure(first));
-        for write in single {
-            steps.extend(self.configure(vec![write]));
-        }
-        steps.extend(sizes.into_iter().filter_map(|write| self.resize(&write)));
-        steps.extend(self.configure(last));
-        steps
-    }
-
-    fn configure(&self, writes: Vec<Write>) -> Option<Step> {
-        if writes.is_empty() {
-            return None;
-        }
-        let (mut params, mut expect, mut effect) = (BTreeMap::new(), Vec::new(), Effect::None);
-        let (mut delete, mut revert, mut words) = (Vec::new(), Vec::new(), Vec::new());
-        // A PUT that is passed on between nodes is cut off after 30 s while it goes on; what may take longer is a task.
-        let mut long = false;
-        for write in writes {
-            effect = effect.max(write.effect());
-            long |= matches!(&write, Write::Set { allocates: true, .. })
-                || self.running && (is_drive(self.kind, write.option()) || stem(write.option()) == "net");
-            match write {
-                Write::Set { option, value, expect: text, .. } => {
-                    words.push(option.clone());
-                    if !text.is_empty() {
-                        expect.push(Expect::Option { name: option.clone(), value: text });
-                    }
-                    params.insert(option, value);
-                }
-                Write::Delete { option, .. } => {
-                    words.push(format!("no {option}"));
-                    expect.push(Expect::NoOption { name: option.clone() });
-                    delete.push(option);
-                }
-                Write::Revert { option, expect: text } => {
-                    if text.is_empty() {
-                        words.push(format!("no {option}"));
-                        expect.push(Expect::NoOption { name: option.clone() });
-                    } else {
-                        words.push(format!("keep {option}"));
-                        expect.push(Expect::Option { name: option.clone(), value: text });
-                    }
-                    revert.push(option);
-                }
-                Write::Resize { .. } => {}
-            }
-        }
-        for (name, list) in [("delete", delete), ("revert", revert)] {
-            if !list.is_empty() {
-                params.insert(name.to_owned(), Template::text(list.join(",")));
-            }
-        }
-        params.insert("digest".to_owned(), Template::hole(Hole::Digest));
-        let method = if long && self.kind == GuestKind::Qemu { Method::Post } else { Method::Put };
-        Some(Step {
-            kind: StepKind::Configure,
-            words: format!("set {}", words.join(", ")),
-            call: Call { method, path: self.path("/config"), params },
-            effect,
-            expect,
-        })
-    }
-
-    fn resize(&self, write: &Write) -> Option<Step> {
-        let Write::Resize { option, size } = write else {
-            return None;
-        };
-        let params = BTreeMap::from([
-            ("disk".to_owned(), Template::text(option)),
-            ("size".to_owned(), Template::text(size.to_string())),
-            ("digest".to_owned(), Template::hole(Hole::Digest)),
-        ]);
-        Some(Step {
-            kind: StepKind::Resize,
-            words: format!("grow {option} to {}", size.human()),
-            call: Call { method: Method::Put, path: self.path("/resize"), params },
-            effect: Effect::None,
-            expect: vec![Expect::Size { drive: option.clone(), size: size.to_string() }],
-        })
-    }
-
-    /// Starts or shuts down, then waits for that state.
-    pub fn power(&self, wanted: Power, timeout: Option<u32>) -> Step {
-        match wanted {
-            Power::Running => self.action(
-                StepKind::Start,
-                "start",
-                "/status/start",
-                Effect::None,
-                vec![Expect::Power(Power::Running)],
-            ),
-            Power::Stopped => {
-                let expect = vec![Expect::Power(Power::Stopped)];
-                let mut step =
-                    self.action(StepKind::Shutdown, "shut down", "/status/shutdown", Effect::Downtime, expect);
-                if let Some(seconds) = timeout {
-                    step.call.params.insert("timeout".to_owned(), Template::text(seconds.to_string()));
-                }
-                step
-            }
-        }
-    }
-
-    /// Puts the guest into a pool.
-    pub fn pool(&self, pool: &str) -> Step {
-        let params = BTreeMap::from([
-            ("poolid".to_owned(), Template::text(pool)),
-            ("vms".to_owned(), self.vmid.clone()),
-            ("allow-move".to_owned(), Template::text("1")),
-        ]);
-        Step {
-            kind: StepKind::Pool,
-            words: format!("put into pool {pool}"),
-            call: Call { method: Method::Put, path: Template::text("/pools"), params },
-            effect: Effect::None,
-            expect: vec![Expect::Pool(pool.to_owned())],
-        }
-    }
-}
 
 /// Versions of secrets that a guest should have been given, by option.
 pub fn secret_versions(guest: &DesiredGuest) -> BTreeMap<String, u32> {
@@ -240,12 +81,13 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         return change;
     }
     let running = power == Power::Running;
-    let detach = cluster.accepted_detach(&change.address);
+    let detach = cluster.accepted_devices(AcceptanceKind::Detach, &change.address);
     let seen = Seen {
         config,
         running,
         foretold: false,
         accepted_detach: &detach,
+        kept_on: why_kept_on(guest, running),
         as_root: cluster.desired.as_root,
         version: &cluster.live.version,
         address: change.address.to_string(),
@@ -324,8 +166,15 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
     change.notes.append(&mut found.notes);
 
     let target = Target { kind: guest.kind, vmid: Template::text(live.vmid.to_string()), running };
+    for key in cluster.accepted_devices(AcceptanceKind::Destroy, &change.address) {
+        let Some(volume) = config.current.get(&key).filter(|_| stem(&key) == "unused") else { continue };
+        cluster.uses(AcceptanceKind::Destroy, &change.address, &key);
+        fields.push(plain_field(&key, Some(volume.clone()), None, Effect::DataLoss, guest));
+        change.destroys.push(format!("{key} {volume}"));
+        writes.push(Write::Destroy { option: key });
+    }
     let writes_any = !writes.is_empty();
-    let mut steps = target.steps(writes);
+    let Sequence { now: mut steps, off, last } = target.sequence(writes);
     if let Some(pool) = guest.pool.as_ref().filter(|pool| live.pool.as_ref() != Some(*pool)) {
         let mut field = plain_field("pool", live.pool.clone(), Some(pool.clone()), Effect::None, guest);
         field.blocked = cluster.missing_pool(pool);
@@ -344,28 +193,7 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         });
         fields.push(field);
     }
-    let needs_reboot = running && fields.iter().any(|field| field.effect == Effect::Reboot && field.blocked.is_none());
-    let waits = running && !change.pending.is_empty();
-    if (needs_reboot || waits) && guest.reboot && guest.state != Some(Power::Stopped) {
-        let mut reboot = target.action(
-            StepKind::Reboot,
-            "reboot, so that pending changes take hold",
-            "/status/reboot",
-            Effect::Downtime,
-            vec![Expect::Power(Power::Running), Expect::NothingPending],
-        );
-        if let Some(seconds) = guest.shutdown_timeout {
-            reboot.call.params.insert("timeout".to_owned(), Template::text(seconds.to_string()));
-        }
-        steps.push(reboot);
-        change.pending.clear();
-    }
-    if let Some(wanted) = guest.state.filter(|wanted| *wanted != power && !live.template) {
-        let show = |power: Power| Some(if power == Power::Running { "running" } else { "stopped" }.to_owned());
-        let effect = if wanted == Power::Stopped { Effect::Downtime } else { Effect::None };
-        fields.push(plain_field("state", show(power), show(wanted), effect, guest));
-        steps.push(target.power(wanted, guest.shutdown_timeout));
-    }
+    let mut template = None;
     if guest.template != live.template {
         let show = |template: bool| Some(if template { "yes" } else { "no" }.to_owned());
         let mut field = plain_field("template", show(live.template), show(guest.template), Effect::None, guest);
@@ -377,20 +205,35 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
             });
         } else if running {
             field.blocked = Some(Reason {
-                code: ReasonCode::NotInPlace,
+                code: ReasonCode::NeedsOff,
                 words: "a guest that runs cannot become a template".to_owned(),
                 hint: Some("shut it down first".to_owned()),
             });
         } else {
-            steps.push(target.action(
-                StepKind::Template,
-                "make it a template",
-                "/template",
-                Effect::None,
-                vec![Expect::Template],
-            ));
+            template = Some(target.template());
         }
         fields.push(field);
+    }
+    let turns = guest.state.filter(|wanted| *wanted != power && !live.template);
+    if let Some(wanted) = turns {
+        let show = |power: Power| Some(if power == Power::Running { "running" } else { "stopped" }.to_owned());
+        let effect = if wanted == Power::Stopped { Effect::Downtime } else { Effect::None };
+        fields.push(plain_field("state", show(power), show(wanted), effect, guest));
+    }
+    let needs_reboot = fields.iter().any(|field| field.effect == Effect::Reboot && field.blocked.is_none());
+    let course = Course {
+        target: &target,
+        now: steps,
+        off,
+        last,
+        template,
+        turns,
+        reboots: running && guest.reboot && (needs_reboot || !change.pending.is_empty()),
+        timeout: guest.shutdown_timeout,
+    };
+    let mut steps = course.steps();
+    if running && steps.iter().any(|step| matches!(step.kind, StepKind::Reboot | StepKind::Start)) {
+        change.pending.clear();
     }
 
     change.base.power = (!steps.is_empty()).then_some(power);
@@ -461,6 +304,17 @@ fn block_what_the_node_lacks(
         fields.iter_mut().filter(own).for_each(|field| field.blocked = Some(reason.clone()));
         false
     });
+}
+
+/// Why a guest that runs may not be off for a while, even where a change needs that. What is shut down must be sure
+/// to be started again, whenever a run ends early.
+fn why_kept_on(guest: &DesiredGuest, running: bool) -> Option<Reason> {
+    let may_be_off = guest.state == Some(Power::Stopped) || guest.state == Some(Power::Running) && guest.reboot;
+    (running && !may_be_off).then(|| Reason {
+        code: ReasonCode::NeedsOff,
+        words: "it runs, and must be off for this".to_owned(),
+        hint: Some("shut it down, or write `state: running` and `reboot: allow`".to_owned()),
+    })
 }
 
 /// Plans letting a guest go: the mark and the tag are removed, nothing else.

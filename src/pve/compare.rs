@@ -152,7 +152,8 @@ fn same_volume(kind: GuestKind, option: &str, wanted: &Properties, live: &Proper
     let live_size = live.get("size").and_then(|size| Size::parse_proxmox(size));
     if let Some((storage, gib)) = value::allocation(volume) {
         let asked = Size::parse_proxmox(&format!("{gib}G"));
-        let fixed = matches!(stem(option), "efidisk" | "tpmstate");
+        // Nothing is as large as the image that fills it.
+        let fixed = matches!(stem(option), "efidisk" | "tpmstate") || gib == "0";
         return value::storage_of(live_volume) == Some(storage) && (fixed || size_matches(asked, live_size));
     }
     // `local-lvm:cloudinit` becomes a volume of its own name.

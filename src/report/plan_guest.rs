@@ -159,5 +159,6 @@ fn expected(expect: &Expect) -> String {
         Expect::Template => "it is a template".to_owned(),
         Expect::Pool(pool) => format!("it is in pool {pool}"),
         Expect::Node(node) => format!("it is on {node}"),
+        Expect::Storage { drive, storage } => format!("{drive} is on {storage}"),
     }
 }
