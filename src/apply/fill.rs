@@ -171,6 +171,9 @@ mod tests {
             tags: Default::default(),
             lock: None,
             pool: None,
+            snapshots: Default::default(),
+            paused: false,
+            ha: None,
             config: Read::Known(config),
         })
     }

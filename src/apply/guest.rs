@@ -173,7 +173,10 @@ impl Runner {
         let mut tries = Tries::default();
         loop {
             self.check_cancel()?;
-            let trouble = match self.attempt(index, &step, &before, deadline).await? {
+            // HA was asked already, and does it in its own time.
+            let is_asked = step.kind == StepKind::Ha && state::ha_held(&step, &before);
+            let attempt = if is_asked { Ok(()) } else { self.attempt(index, &step, &before, deadline).await? };
+            let trouble = match attempt {
                 Ok(()) => {
                     drop(permit);
                     let live = self.verify(index, &before, deadline).await?;
@@ -183,6 +186,10 @@ impl Runner {
                 Err(trouble) => trouble,
             };
             let (now, trouble) = self.settle(index, &step, trouble, deadline).await;
+            if step.kind == StepKind::Ha && state::ha_held(&step, &now) {
+                before = now;
+                continue;
+            }
             match recover::decide(&self.change, index, &before, &now, &trouble, tries) {
                 Decision::Done(note) => {
                     self.emit(done(Some(note)));
@@ -263,13 +270,26 @@ impl Runner {
                 return Err(Stop::new(trouble.result(), format!("{words}: {}", trouble.text)));
             }
         }
-        let until = (Instant::now() + patience(step.kind)).min(deadline);
+        let mut until = (Instant::now() + patience(step.kind)).min(deadline);
         let mut wait = Duration::from_millis(250);
         loop {
             let live = self.read().await;
             let held = state::step_held(&self.change, index, &live);
             if held == Held::Yes {
                 return Ok(live);
+            }
+            if matches!(step.kind, StepKind::Migrate | StepKind::Ha) {
+                // The task of the call only asks HA; what HA does then is a task of its own.
+                let node = self.node.clone().unwrap_or_default();
+                let ends = self.join_tasks(&node, index, deadline).await;
+                if let Some(trouble) = ends.iter().find_map(|(_, end)| end.as_ref().err()) {
+                    return Err(Stop::new(trouble.result(), format!("{words}: {}", trouble.text)));
+                }
+                if !ends.is_empty() {
+                    until = (Instant::now() + patience(step.kind)).min(deadline);
+                    wait = Duration::from_millis(250);
+                    continue;
+                }
             }
             if Instant::now() + wait > until {
                 return Err(match held {
@@ -291,7 +311,7 @@ impl Runner {
 
     /// Reads the guest where it was seen last, or wherever it is.
     pub(super) async fn read(&mut self) -> Read<LiveGuest> {
-        let live = gather::guest(&self.client, self.change.address.kind, self.vmid, self.node.as_deref()).await;
+        let live = read(&self.client, &self.change, self.vmid, self.node.as_deref()).await;
         if let Read::Known(guest) = &live {
             self.node = Some(guest.node.clone());
         }
@@ -311,18 +331,40 @@ impl Runner {
     }
 }
 
+/// Reads all of a guest that a change is about; its HA resource only where a step promises something of it.
+pub(super) async fn read(client: &ClusterClient, change: &Change, vmid: Vmid, node: Option<&str>) -> Read<LiveGuest> {
+    let mut live = gather::guest(client, change.address.kind, vmid, node).await;
+    let asks = |expect: &Expect| matches!(expect, Expect::Ha(_));
+    if let Read::Known(guest) = &mut live
+        && change.steps.iter().flat_map(|step| &step.expect).any(asks)
+    {
+        let sid = format!("{}:{}", guest.kind.ha_prefix(), guest.vmid);
+        guest.ha = Some(match gather::ha_resources(client).await {
+            Read::Known(mut all) => all.remove(&sid).map_or(Read::Absent, Read::Known),
+            Read::Absent => Read::Absent,
+            Read::Unread(reason) => Read::Unread(reason),
+        });
+    }
+    live
+}
+
 /// How long a call that succeeded may take to show.
 fn patience(step: StepKind) -> Duration {
     match step {
         // High availability carries out power changes in rounds of some ten seconds.
         StepKind::Start | StepKind::Shutdown | StepKind::Reboot => Duration::from_secs(120),
         StepKind::Migrate => Duration::from_secs(120),
+        // Its manager turns the guest on and off some time after it was asked.
+        StepKind::Ha => Duration::from_secs(120),
         StepKind::Create | StepKind::Clone | StepKind::Delete | StepKind::Pool | StepKind::Template => {
             Duration::from_secs(15)
         }
-        StepKind::Configure | StepKind::Resize | StepKind::Detach | StepKind::Move | StepKind::Destroy => {
-            Duration::from_secs(3)
-        }
+        StepKind::Configure
+        | StepKind::Resize
+        | StepKind::Detach
+        | StepKind::Move
+        | StepKind::Destroy
+        | StepKind::CloudInit => Duration::from_secs(3),
     }
 }
 
@@ -331,7 +373,8 @@ fn is_done_already(change: &Change, index: usize, live: &Read<LiveGuest>) -> boo
     let Some(step) = change.steps.get(index) else { return true };
     let promises = |wanted: fn(&Expect) -> bool| step.expect.iter().any(wanted);
     let shows = match step.kind {
-        StepKind::Create | StepKind::Clone => false,
+        StepKind::Create | StepKind::Clone | StepKind::CloudInit => false,
+        StepKind::Ha => promises(|expect| matches!(expect, Expect::Ha(_))),
         StepKind::Reboot => promises(|expect| *expect == Expect::NothingPending),
         StepKind::Start | StepKind::Shutdown => promises(|expect| matches!(expect, Expect::Power(_))),
         StepKind::Template => promises(|expect| *expect == Expect::Template),

@@ -227,7 +227,9 @@ fn may_repeat(step: &Step) -> bool {
         }
         // An absolute size is the same twice.
         StepKind::Resize => step.call.params.get("size").is_some_and(|size| !size.to_string().starts_with('+')),
-        StepKind::Reboot | StepKind::Migrate => false,
+        // It is done when the guest is there; while the first goes on, the second meets its lock.
+        StepKind::Migrate | StepKind::Ha | StepKind::CloudInit => true,
+        StepKind::Reboot => false,
     }
 }
 

@@ -15,7 +15,6 @@ use super::outcome::{GuestOutcome, GuestResult, Outcome, blocked_fields};
 use super::schedule::{Entry, Next, Queue, Status};
 use super::{Cancel, Options, state};
 use crate::client::ClusterClient;
-use crate::gather;
 use crate::plan::{Action, Address, Change, Plan, State, Unread};
 
 /// Applies a plan.
@@ -356,7 +355,7 @@ impl Dispatcher<'_> {
                     continue;
                 };
                 reads.spawn(async move {
-                    let live = gather::guest(&client, change.address.kind, vmid, change.node.as_deref()).await;
+                    let live = super::guest::read(&client, &change, vmid, change.node.as_deref()).await;
                     (index, state::left(&change, &live))
                 });
             }

@@ -247,7 +247,8 @@ fn is_of(step: StepKind, task: &str) -> bool {
         StepKind::Shutdown => &["shutdown", "stop"],
         StepKind::Reboot => &["reboot"],
         StepKind::Template => &["template"],
-        StepKind::Pool => &[],
+        StepKind::Pool | StepKind::CloudInit => &[],
+        StepKind::Ha => &["start", "stop", "shutdown"],
         StepKind::Migrate => &["igrate"],
         StepKind::Delete => &["destroy"],
     };

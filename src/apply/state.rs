@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::meaning::{as_planned, has_size};
 use crate::live::{LiveConfig, LiveGuest, Read};
 use crate::plan::{Change, Expect, Part, Step, StepKind, Template, mark};
-use crate::pve::compare;
 use crate::pve::value::{GuestKind, allocation, storage_of};
+use crate::pve::{compare, ha};
 
 /// Whether something that a step promises holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,8 +95,37 @@ pub(super) fn held(kind: GuestKind, expect: &Expect, live: &Read<LiveGuest>) -> 
             Some(live) => format!("the guest is in pool '{live}' instead of '{pool}'"),
             None => format!("the guest is not in pool '{pool}'"),
         }),
+        Expect::Ha(wanted) => has_ha(wanted.as_ref(), guest.ha.as_ref()),
         Expect::Node(node) => {
             check(guest.node == *node, &|| format!("the guest is on node '{}' instead of '{node}'", guest.node))
+        }
+    }
+}
+
+/// True when the HA resource is as a step leaves it, whatever its manager has made of it yet.
+pub(super) fn ha_held(step: &Step, live: &Read<LiveGuest>) -> bool {
+    let promise =
+        step.expect.iter().find_map(|expect| if let Expect::Ha(wanted) = expect { Some(wanted) } else { None });
+    matches!((promise, live), (Some(wanted), Read::Known(guest)) if has_ha(wanted.as_ref(), guest.ha.as_ref()) == Held::Yes)
+}
+
+/// Checks a promise about the HA resource.
+fn has_ha(wanted: Option<&BTreeMap<String, String>>, live: Option<&Read<BTreeMap<String, String>>>) -> Held {
+    match (wanted, live) {
+        (_, None) => Held::Unread("its HA resource was not read".to_owned()),
+        (_, Some(Read::Unread(reason))) => Held::Unread(reason.clone()),
+        (None, Some(Read::Absent)) => Held::Yes,
+        (None, Some(Read::Known(_))) => Held::No("it is an HA resource".to_owned()),
+        (Some(_), Some(Read::Absent)) => Held::No("it is no HA resource".to_owned()),
+        (Some(wanted), Some(Read::Known(live))) => {
+            let get = |name: &str| live.get(name).map(String::as_str);
+            match wanted.iter().find(|(name, value)| !ha::same(name, Some(value), get(name))) {
+                None => Held::Yes,
+                Some((name, value)) => {
+                    let now = get(name).unwrap_or("not set");
+                    Held::No(format!("{name} of its HA resource is '{now}' instead of '{value}'"))
+                }
+            }
         }
     }
 }
@@ -143,6 +172,7 @@ pub(super) fn promises(steps: &[Step]) -> Vec<Cow<'_, Expect>> {
             Expect::Template => (3, ""),
             Expect::Pool(_) => (4, ""),
             Expect::Node(_) => (5, ""),
+            Expect::Ha(_) => (9, ""),
         };
         if *expect == Expect::Gone {
             last.clear();
@@ -385,7 +415,11 @@ pub(super) fn unmoved(
     };
     let (Some(old), Some(new)) = (before.config.known(), now_guest.config.known()) else { return false };
     let Some(step) = change.steps.get(index) else { return true };
-    if before.power != now_guest.power || before.template != now_guest.template || before.lock != now_guest.lock {
+    if before.ha != now_guest.ha
+        || before.power != now_guest.power
+        || before.template != now_guest.template
+        || before.lock != now_guest.lock
+    {
         return false;
     }
     let mut options: BTreeSet<&str> = written_options(&change.steps);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{DesiredCluster, DesiredGuest, OptionValue};
+use super::model::{CloneFrom, DesiredCluster, DesiredGuest, HaState, OptionValue, Power};
 use crate::diagnostics::Diagnostic;
 use crate::pve::schema::nearest;
 use crate::pve::value::GuestKind;
@@ -43,6 +43,15 @@ pub(super) fn guest(guest: &DesiredGuest, problems: &mut Vec<Diagnostic>) {
             "take `state` away, or `template: true`; `state: null` ends what a default or profile says",
         );
     }
+    if let (Some(power), Some(ha)) = (guest.state, &guest.ha)
+        && let HaState::Managed { state: Some(state), .. } = &ha.value
+        && crate::pve::ha::runs(state).is_some_and(|runs| runs != (power == Power::Running))
+    {
+        let message = format!("`state` and `ha.state` of `{name}` contradict each other");
+        let problem = Diagnostic::error("wrong-value", message).at(&ha.place);
+        problems
+            .push(problem.hint("HA turns the guest on and off; leave `state` out").also(&guest.place, "this guest"));
+    }
     let made_from = guest.clone.as_ref().map(|_| "clone").or_else(|| set("ostemplate").map(|_| "ostemplate"));
     if let (Some(archive), Some(other)) = (&guest.archive, made_from) {
         let message = format!("`{name}` has both `archive` and `{other}`");
@@ -54,8 +63,10 @@ pub(super) fn guest(guest: &DesiredGuest, problems: &mut Vec<Diagnostic>) {
         problems.push(problem.hint("`renamed_from` is the former name; leave it out once it is renamed"));
     }
     let vmid = guest.vmid.map(|vmid| vmid.to_string());
-    if let Some(clone) = guest.clone.as_ref().filter(|clone| clone.from == *name || Some(&clone.from) == vmid.as_ref())
-    {
+    if let Some(clone) = guest.clone.as_ref().filter(|clone| match &clone.from {
+        CloneFrom::Named(from) => from == name || Some(from) == vmid.as_ref(),
+        CloneFrom::Tagged(_) => false,
+    }) {
         problems.push(
             Diagnostic::error("clone-of-itself", format!("`{name}` is cloned from itself"))
                 .at(&clone.place)

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clusters::{Access, VmidRange};
 use crate::diagnostics::Place;
+pub use crate::manifest::model::CloneFrom;
 use crate::manifest::model::Spanned;
 use crate::pve::value::{GuestKind, Size, Vmid};
 
@@ -141,8 +142,8 @@ pub struct Origin {
 /// What a guest is cloned from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CloneSource {
-    /// A vmid or a name.
-    pub from: String,
+    /// Which guest: an id or a name, or a tag.
+    pub from: CloneFrom,
     /// Copy everything; nothing means Proxmox's default (linked from a template, full from any other).
     pub full: Option<bool>,
     /// Storage for the disks of a full clone.

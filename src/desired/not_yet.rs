@@ -6,14 +6,11 @@ use crate::diagnostics::{Diagnostic, Place};
 /// Refuses what the planner does not do yet.
 pub(super) fn refuse(guest: &DesiredGuest, problems: &mut Vec<Diagnostic>) {
     let mut asked: Vec<(&str, &Place)> = Vec::new();
-    asked.extend(guest.ha.as_ref().map(|ha| ("ha", &ha.place)));
     asked.extend(guest.archive.as_ref().map(|archive| ("archive", &archive.place)));
     asked.extend(
         guest.recreate.as_ref().filter(|recreate| recreate.value).map(|recreate| ("recreate", &recreate.place)),
     );
     asked.extend(guest.renamed_from.as_ref().map(|name| ("renamed_from", &name.place)));
-    let snapshot = guest.clone.as_ref().and_then(|clone| clone.snapname.as_ref());
-    asked.extend(snapshot.map(|snapshot| ("clone.snapname", &snapshot.place)));
     asked.retain(|(_, place)| !problems.iter().any(|problem| problem.place.as_ref() == Some(place)));
     problems.extend(asked.into_iter().map(|(what, place)| {
         Diagnostic::error("unsupported", format!("`{what}` is understood, and this version cannot carry it out"))

@@ -7,8 +7,9 @@ use super::rows::{self, Listed, Resource, Status};
 use super::{Wanted, assemble, config, get, guest, read};
 use crate::client::Reader;
 use crate::client::concurrent::{Job, all};
-use crate::live::{Identity, LiveCluster, LiveConfig, LiveGuest, LiveNode, LiveStorage, Read};
+use crate::live::{HaRule, Identity, LiveCluster, LiveConfig, LiveGuest, LiveNode, LiveStorage, Read};
 use crate::pve::http::{ApiError, Request};
+use crate::pve::schema::version_number;
 use crate::pve::value::{GuestKind, Vmid};
 
 /// The running tasks of a node are listed up to this many.
@@ -43,6 +44,7 @@ async fn read_cluster(client: &dyn Reader, wanted: &Wanted, every_guest: bool) -
     let mut nodes = read_nodes(client, &status, &resources, wanted.preflight).await;
     let guests = read_guests(client, wanted, every_guest, &nodes, resources).await;
     let free_ids = read_free_ids(client, wanted, &guests).await;
+    let ha_rules = read_ha_rules(client, &top.ha, &version, wanted.preflight).await;
     let mut live = LiveCluster {
         identity: Identity {
             settings: client.name().to_owned(),
@@ -56,6 +58,7 @@ async fn read_cluster(client: &dyn Reader, wanted: &Wanted, every_guest: bool) -
         bridges: BTreeMap::new(),
         pools: top.pools,
         ha: top.ha,
+        ha_rules,
         permissions: top.permissions,
         free_ids,
         active_tasks: BTreeMap::new(),
@@ -87,6 +90,32 @@ pub async fn identity(client: &dyn Reader) -> Read<Identity> {
     }))
 }
 
+/// Where HA keeps its resources; asked only where there are any.
+async fn read_ha_rules(
+    client: &dyn Reader,
+    resources: &Read<BTreeMap<String, BTreeMap<String, String>>>,
+    version: &str,
+    preflight: bool,
+) -> Read<Vec<HaRule>> {
+    match resources {
+        Read::Unread(reason) => Read::Unread(reason.clone()),
+        Read::Known(resources) if preflight && !resources.is_empty() => {
+            // Proxmox VE 9 made rules of the groups.
+            if version_number(version) >= version_number("9.0") {
+                return read(get(client, &Request::get("/cluster/ha/rules"), rows::ha_rules).await);
+            }
+            let groups = |answer: &serde_json::Value| rows::ha_groups(answer, resources);
+            read(get(client, &Request::get("/cluster/ha/groups"), groups).await)
+        }
+        _ => Read::Known(Vec::new()),
+    }
+}
+
+/// Reads the HA resources, by id.
+pub async fn ha_resources(client: &dyn Reader) -> Read<BTreeMap<String, BTreeMap<String, String>>> {
+    read(get(client, &Request::get("/cluster/ha/resources"), rows::ha).await)
+}
+
 /// Reads this credential's privileges, by path.
 pub async fn permissions(client: &dyn Reader) -> Read<BTreeMap<String, BTreeMap<String, bool>>> {
     read(get(client, &Request::get("/access/permissions"), rows::permissions).await)
@@ -97,7 +126,7 @@ struct Top {
     status: Result<Status, String>,
     resources: Result<BTreeMap<Vmid, Resource>, String>,
     pools: Read<BTreeSet<String>>,
-    ha: Read<BTreeMap<String, String>>,
+    ha: Read<BTreeMap<String, BTreeMap<String, String>>>,
     permissions: Read<BTreeMap<String, BTreeMap<String, bool>>>,
 }
 
@@ -225,6 +254,7 @@ async fn read_guests(
         let matters = every_guest
             || row.tags.contains(&fleet_tag)
             || wanted.vmids.contains(&row.vmid)
+            || wanted.tags.iter().any(|tag| row.tags.contains(tag))
             || is_unfinished(row)
             || name.is_none_or(|name| wanted.names.contains(name));
         let unread = match node {
@@ -246,6 +276,7 @@ async fn read_guests(
                             guest.name = Read::Unread(reason.to_owned());
                         }
                     }
+                    guest.snapshots = read_snapshots(client, wanted, &guest).await;
                     Some((row.vmid, guest))
                 }
                 Config::Elsewhere => match guest::guest(client, row.kind, row.vmid, None).await {
@@ -257,6 +288,27 @@ async fn read_guests(
         })
     });
     all(jobs.collect()).await.into_iter().flatten().collect()
+}
+
+/// Reads what a guest was at snapshots that are cloned. One that has none is not asked.
+async fn read_snapshots(
+    client: &dyn Reader,
+    wanted: &Wanted,
+    guest: &LiveGuest,
+) -> BTreeMap<String, Read<BTreeMap<String, String>>> {
+    let mut found = BTreeMap::new();
+    let has_any = guest.config.known().is_some_and(|config| config.current.contains_key("parent"));
+    for name in wanted.snapshots.iter().filter(|_| has_any) {
+        let path = format!("/nodes/{}/{}/{}/config", guest.node, guest.kind, guest.vmid);
+        let request = Request::get(path).with("snapshot", name.as_str());
+        let config = match client.read(&request).await {
+            Ok(answer) => rows::options(&answer).map_or_else(|| Read::Unread(super::unclear(&request)), Read::Known),
+            Err(ApiError::NotFound(_)) => Read::Absent,
+            Err(error) => Read::Unread(error.to_string()),
+        };
+        found.insert(name.clone(), config);
+    }
+    found
 }
 
 /// Adds guests that a node lists and the cluster's list did not show yet: they were made in between.

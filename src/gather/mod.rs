@@ -11,11 +11,11 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-pub use self::cluster::{cluster, identity, permissions, snapshot};
+pub use self::cluster::{cluster, ha_resources, identity, permissions, snapshot};
 pub use self::guest::guest;
 use self::rows::{Listed, Resource};
 use crate::client::Reader;
@@ -32,6 +32,10 @@ pub struct Wanted {
     pub vmids: BTreeSet<Vmid>,
     /// Names of guests in the manifest, and of clone sources.
     pub names: BTreeSet<String>,
+    /// Tags of clone sources.
+    pub tags: BTreeSet<String>,
+    /// Names of snapshots that are cloned.
+    pub snapshots: BTreeSet<String>,
     /// Also read what only a plan's checks beforehand need: storages, bridges, running tasks.
     pub preflight: bool,
 }
@@ -105,6 +109,9 @@ fn assemble(row: &Resource, listed: Option<&Listed>, config: Read<LiveConfig>) -
             .map_or_else(|| row.tags.clone(), |tags| tags.map(|tags| parse_tags(tags)).unwrap_or_default()),
         lock: current("lock").map_or_else(|| row.lock.clone(), Option::<&String>::cloned),
         pool: row.pool.clone(),
+        snapshots: BTreeMap::new(),
+        paused: row.paused,
+        ha: None,
         config,
     }
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::live::{LiveStorage, Power};
+use crate::live::{HaRule, LiveStorage, Power};
+use crate::pve::ha;
 use crate::pve::value::{GuestKind, Vmid, parse_boolean, parse_tags, split_list};
 
 /// A scalar as text: `2`, `"2"` and `true` become `2`, `2` and `1`.
@@ -32,6 +33,12 @@ pub(super) fn flag(row: &Value, name: &str) -> Option<bool> {
 
 fn vmid(row: &Value) -> Option<Vmid> {
     field(row, "vmid")?.parse().ok()
+}
+
+/// The options in an answer of `config`; nothing where it is none.
+pub(super) fn options(answer: &Value) -> Option<BTreeMap<String, String>> {
+    let options = answer.as_object()?.iter();
+    Some(options.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect())
 }
 
 /// The rows of a list; nothing where the answer is not a list.
@@ -78,12 +85,14 @@ pub(super) struct Resource {
     pub(super) tags: BTreeSet<String>,
     pub(super) lock: Option<String>,
     pub(super) pool: Option<String>,
+    /// Frozen, up to ten seconds ago.
+    pub(super) paused: bool,
 }
 
 impl Resource {
     /// A guest of which no more is known than where it is.
     pub(super) fn bare(vmid: Vmid, kind: GuestKind, node: String) -> Self {
-        Self { vmid, kind, node, tags: BTreeSet::new(), lock: None, pool: None }
+        Self { vmid, kind, node, tags: BTreeSet::new(), lock: None, pool: None, paused: false }
     }
 }
 
@@ -100,6 +109,7 @@ fn resource(row: &Value) -> Option<Resource> {
         tags: tags(row),
         lock: filled(row, "lock"),
         pool: filled(row, "pool"),
+        paused: field(row, "status").is_some_and(|status| matches!(status.as_str(), "paused" | "suspended")),
     })
 }
 
@@ -179,11 +189,40 @@ pub(super) fn pools(answer: &Value) -> Option<BTreeSet<String>> {
     Some(rows(answer)?.iter().filter_map(|row| filled(row, "poolid")).collect())
 }
 
-/// Reads `/cluster/ha/resources`: requested state by id. The default is left out by some versions.
-pub(super) fn ha(answer: &Value) -> Option<BTreeMap<String, String>> {
+/// Reads `/cluster/ha/resources`: options by id. The default state is left out by some versions.
+pub(super) fn ha(answer: &Value) -> Option<BTreeMap<String, BTreeMap<String, String>>> {
     let row = |row: &Value| {
-        let state = filled(row, "state").unwrap_or_else(|| "started".to_owned());
-        Some((filled(row, "sid")?, state))
+        let known = ["state", "max_restart", "max_relocate", "failback", "group"];
+        let mut options: BTreeMap<String, String> =
+            known.iter().filter_map(|name| Some(((*name).to_owned(), filled(row, name)?))).collect();
+        options.entry("state".to_owned()).or_insert_with(|| "started".to_owned());
+        Some((filled(row, "sid")?, options))
+    };
+    Some(rows(answer)?.iter().filter_map(row).collect())
+}
+
+/// Reads `/cluster/ha/rules`: where resources are kept. Rules about each other say nothing of nodes.
+pub(super) fn ha_rules(answer: &Value) -> Option<Vec<HaRule>> {
+    let row = |row: &Value| {
+        let counts =
+            field(row, "type").is_some_and(|kind| kind == "node-affinity") && !flag(row, "disable").unwrap_or(false);
+        let list = |name: &str| filled(row, name).filter(|_| counts);
+        Some(HaRule {
+            name: filled(row, "rule")?,
+            resources: split_list(&list("resources")?).map(str::to_owned).collect(),
+            nodes: ha::nodes(&list("nodes")?),
+        })
+    };
+    Some(rows(answer)?.iter().filter_map(row).collect())
+}
+
+/// Reads `/cluster/ha/groups` of Proxmox VE 8, with the resources that name them.
+pub(super) fn ha_groups(answer: &Value, resources: &BTreeMap<String, BTreeMap<String, String>>) -> Option<Vec<HaRule>> {
+    let row = |row: &Value| {
+        let name = filled(row, "group")?;
+        let members = resources.iter().filter(|(_, options)| options.get("group") == Some(&name));
+        let members = members.map(|(sid, _)| sid.clone()).collect();
+        Some(HaRule { resources: members, nodes: ha::nodes(&filled(row, "nodes")?), name })
     };
     Some(rows(answer)?.iter().filter_map(row).collect())
 }

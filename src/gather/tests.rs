@@ -113,7 +113,10 @@ async fn a_cluster_is_read() {
     assert_eq!((container.kind, container.lock.as_deref()), (GuestKind::Lxc, Some("backup")));
     assert_eq!(
         live.ha,
-        Read::Known(BTreeMap::from([("ct:200".into(), "stopped".into()), ("vm:100".into(), "started".into())]))
+        Read::Known(BTreeMap::from([
+            ("ct:200".into(), BTreeMap::from([("state".into(), "stopped".into())])),
+            ("vm:100".into(), BTreeMap::from([("state".into(), "started".into())])),
+        ]))
     );
     assert_eq!(live.pools, Read::Known(BTreeSet::from(["p1".to_owned()])));
     let permissions = live.permissions.known().unwrap();

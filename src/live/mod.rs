@@ -76,14 +76,32 @@ pub struct LiveCluster {
     pub bridges: BTreeMap<String, Read<BTreeSet<String>>>,
     /// Pool names.
     pub pools: Read<BTreeSet<String>>,
-    /// HA resources by id (`vm:100`) with their requested state.
-    pub ha: Read<BTreeMap<String, String>>,
+    /// HA resources by id (`vm:100`) with their options.
+    pub ha: Read<BTreeMap<String, BTreeMap<String, String>>>,
+    /// Where HA keeps its resources: rules about nodes, and in Proxmox VE 8 groups.
+    #[serde(default = "not_read")]
+    pub ha_rules: Read<Vec<HaRule>>,
     /// This token's privileges by path.
     pub permissions: Read<BTreeMap<String, BTreeMap<String, bool>>>,
     /// What `/cluster/nextid?vmid=` said of ids that the manifest names and no visible guest has: true means free.
     pub free_ids: BTreeMap<Vmid, Read<bool>>,
     /// Tasks that run now (`source=active`), per node.
     pub active_tasks: BTreeMap<String, Read<Vec<String>>>,
+}
+
+fn not_read<T>() -> Read<T> {
+    Read::Unread("it was not read".to_owned())
+}
+
+/// Nodes that HA keeps resources on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaRule {
+    /// The rule's or group's name.
+    pub name: String,
+    /// The resources, `vm:100`.
+    pub resources: BTreeSet<String>,
+    /// The nodes with their priorities; of those that are online, the highest are used.
+    pub nodes: BTreeMap<String, u32>,
 }
 
 /// Who a cluster is.
@@ -142,6 +160,15 @@ pub struct LiveGuest {
     pub lock: Option<String>,
     /// The pool that it is in.
     pub pool: Option<String>,
+    /// Its configuration as of those snapshots that clones are to be made of, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshots: BTreeMap<String, Read<BTreeMap<String, String>>>,
+    /// It is frozen: it counts as running, and does nothing.
+    #[serde(default)]
+    pub paused: bool,
+    /// Its HA resource with its options; nothing where that was not asked for.
+    #[serde(default)]
+    pub ha: Option<Read<BTreeMap<String, String>>>,
     /// Its configuration; absent where the guest does not matter to this fleet.
     pub config: Read<LiveConfig>,
 }

@@ -134,8 +134,8 @@ pub const KEYS: &[KeySpec] = &[
     key("depends_on", Level::Layer, KeyType::Texts, "Guests of the same cluster that must be done before it."),
     key("pool", Level::Layer, KeyType::Text, "Resource pool; left out, not managed."),
     key("shutdown_timeout", Level::Layer, KeyType::Number, "Seconds that a shutdown may take."),
-    later("ha", Level::Layer, KeyType::Map, "High availability; null ends it, left out it is not managed."),
-    key("from", Level::Clone, KeyType::Text, "A guest's id or name."),
+    key("ha", Level::Layer, KeyType::Map, "High availability; null ends it, left out it is not managed."),
+    key("from", Level::Clone, KeyType::Text, "A guest's id or name, or {tag: NAME}."),
     key(
         "full",
         Level::Clone,
@@ -143,16 +143,16 @@ pub const KEYS: &[KeySpec] = &[
         "Copy everything; left out, linked from a template and full from any other.",
     ),
     key("storage", Level::Clone, KeyType::Text, "Storage for the disks of a full clone."),
-    later("snapname", Level::Clone, KeyType::Text, "The snapshot to clone."),
-    later(
+    key("snapname", Level::Clone, KeyType::Text, "The snapshot to clone."),
+    key(
         "state",
         Level::Ha,
         KeyType::Choice(&["started", "stopped", "disabled", "ignored"]),
         "What the cluster keeps it in.",
     ),
-    later("max_restart", Level::Ha, KeyType::Number, "Attempts to start it again on its node."),
-    later("max_relocate", Level::Ha, KeyType::Number, "Attempts to start it on another node."),
-    later("group", Level::Ha, KeyType::Text, "Its group; Proxmox VE 8 only."),
+    key("max_restart", Level::Ha, KeyType::Number, "Attempts to start it again on its node."),
+    key("max_relocate", Level::Ha, KeyType::Number, "Attempts to start it on another node."),
+    key("group", Level::Ha, KeyType::Text, "Its group; Proxmox VE 8 only."),
 ];
 
 /// The key of this name at this level; a guest has those of a layer too.

@@ -2,11 +2,12 @@
 
 use super::decode::Problems;
 use super::keys::{self, Level};
-use super::model::{CloneSetting, Defaults, HaSetting, Layer, Setting, Spanned};
+use super::model::{CloneFrom, CloneSetting, Defaults, HaSetting, Layer, Setting, Spanned};
 use super::references;
 use super::source::{Key, Mark, Node, NodeKind};
 use super::template::is_template;
 use crate::diagnostics::{Diagnostic, Place};
+use crate::pve::value::is_tag;
 
 pub(super) fn defaults(problems: &mut Problems, prefix: &str, node: &Node, into: &mut Defaults) {
     for (key, node) in problems.map("defaults", node) {
@@ -133,7 +134,7 @@ fn clone(problems: &mut Problems, node: &Node) -> Option<CloneSetting> {
             continue;
         }
         match key.text.as_str() {
-            "from" => clone.from = problems.spanned("from", node),
+            "from" => clone.from = clone_from(problems, node),
             "full" => clone.full = problems.boolean("full", node),
             "snapname" => clone.snapname = problems.spanned("snapname", node),
             _ => clone.storage = problems.spanned("storage", node),
@@ -141,6 +142,34 @@ fn clone(problems: &mut Problems, node: &Node) -> Option<CloneSetting> {
     }
     clone.refused = problems.list[before..].iter().any(Diagnostic::is_error);
     Some(clone)
+}
+
+/// A name, an id, or `{tag: …}`.
+fn clone_from(problems: &mut Problems, node: &Node) -> Option<Spanned<CloneFrom>> {
+    let NodeKind::Map(entries) = &node.kind else {
+        let Spanned { value, place } = problems.spanned("from", node)?;
+        return Some(Spanned { value: CloneFrom::Named(value), place });
+    };
+    match entries.as_slice() {
+        [(key, node)] if key.text == "tag" => {
+            let Spanned { value, place } = problems.spanned("tag", node)?;
+            if is_tag(&value) {
+                return Some(Spanned { value: CloneFrom::Tagged(value.to_lowercase()), place });
+            }
+            problems.error_hint(
+                "wrong-value",
+                format!("`{value}` is no tag"),
+                &node.mark,
+                "letters, digits, -, _, +, .",
+            );
+            None
+        }
+        _ => {
+            let message = "`from` is a guest's id or name, or a map with `tag` alone".to_owned();
+            problems.error_hint("wrong-type", message, &node.mark, "write `from: {tag: web-template}`");
+            None
+        }
+    }
 }
 
 fn ha(problems: &mut Problems, node: &Node) -> Option<HaSetting> {

@@ -147,11 +147,30 @@ pub struct Layer {
     pub options: Vec<(Key, Node)>,
 }
 
+/// Which guest is cloned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CloneFrom {
+    /// The one of this id or name.
+    Named(String),
+    /// One that bears this tag.
+    Tagged(String),
+}
+
+impl std::fmt::Display for CloneFrom {
+    /// As people read it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(name) => f.write_str(name),
+            Self::Tagged(tag) => write!(f, "the tag {tag}"),
+        }
+    }
+}
+
 /// A layer's `clone`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CloneSetting {
-    /// A vmid or a name.
-    pub from: Option<Spanned<String>>,
+    /// Which guest.
+    pub from: Option<Spanned<CloneFrom>>,
     /// Copy everything.
     pub full: Option<bool>,
     /// Storage for the disks of a full clone.

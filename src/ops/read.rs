@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::client::Reader;
-use crate::desired::Desired;
+use crate::desired::{CloneFrom, Desired};
 use crate::gather::{self, Wanted};
 use crate::live::{Live, Read};
 use crate::plan::mark::fleet_tag;
@@ -48,19 +48,27 @@ pub async fn read(desired: &Desired, readers: &Readers, only: &[String]) -> Live
 pub(super) fn wanted(desired: &Desired, cluster: &str) -> Wanted {
     let mut names = BTreeSet::new();
     let mut vmids = BTreeSet::new();
+    let mut tags = BTreeSet::new();
     for guest in desired.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.guests) {
         names.insert(guest.name.clone());
         vmids.extend(guest.vmid);
-        if let Some(source) = &guest.clone {
-            match source.from.parse() {
+        names.extend(guest.renamed_from.as_ref().map(|former| former.value.clone()));
+        match guest.clone.as_ref().map(|source| &source.from) {
+            Some(CloneFrom::Tagged(tag)) => {
+                tags.insert(tag.clone());
+            }
+            Some(CloneFrom::Named(name)) => match name.parse() {
                 Ok(vmid) => {
                     vmids.insert(vmid);
                 }
                 Err(()) => {
-                    names.insert(source.from.clone());
+                    names.insert(name.clone());
                 }
-            }
+            },
+            None => {}
         }
     }
-    Wanted { fleet_tag: fleet_tag(&desired.fleet), vmids, names, preflight: true }
+    let guests = desired.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.guests);
+    let snapshots = guests.filter_map(|guest| Some(guest.clone.as_ref()?.snapname.as_ref()?.value.clone())).collect();
+    Wanted { fleet_tag: fleet_tag(&desired.fleet), vmids, names, tags, snapshots, preflight: true }
 }

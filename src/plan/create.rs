@@ -2,27 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::clone;
 use super::defaults;
 use super::document::{
     Action, Call, Change, Class, Effect, Expect, FieldChange, Reason, ReasonCode, State, Step, StepKind,
 };
-use super::drives::{self, new_drive_value};
+use super::drives::new_drive_value;
+use super::ha;
 use super::mark;
-use super::options::{self, Seen, Write};
+use super::options::{self, Write};
 use super::planner::Cluster;
-use super::preflight::{self, Needs};
+use super::preflight::Needs;
 use super::steps::Target;
 use super::template::{Hole, Template};
 use super::update::{plain_field, secret_versions, wanted_text};
 use super::versions::{self, Fit};
 use super::vmids::NewIds;
-use crate::desired::{CloneSource, DesiredGuest, DesiredOption, Drive, OptionValue, Power};
-use crate::live::{LiveConfig, LiveGuest, Read};
-use crate::pve::compare::{is_drive, stem, volume_key};
+use crate::desired::{DesiredGuest, DesiredOption, Drive, OptionValue, Power};
+use crate::live::LiveConfig;
 use crate::pve::http::Method;
 use crate::pve::property;
 use crate::pve::schema::catalog;
-use crate::pve::value::{GuestKind, Vmid, parse_tags, print_tags, storage_of};
+use crate::pve::value::{GuestKind, Vmid, print_tags};
 
 /// The option that holds the guest's name.
 pub const fn name_option(kind: GuestKind) -> &'static str {
@@ -58,7 +59,7 @@ pub fn create(cluster: &Cluster<'_>, guest: &DesiredGuest, ids: &mut NewIds) -> 
         return change;
     }
     let made = match &guest.clone {
-        Some(source) => from_guest(cluster, guest, source, &mut change, ids),
+        Some(source) => clone::from_guest(cluster, guest, source, &mut change, ids),
         None => from_nothing(cluster, guest, &mut change, ids),
     };
     if let Err((state, reason)) = made {
@@ -69,14 +70,18 @@ pub fn create(cluster: &Cluster<'_>, guest: &DesiredGuest, ids: &mut NewIds) -> 
     change
 }
 
-type Refusal = (State, Reason);
+pub(super) type Refusal = (State, Reason);
 
-fn refuse<T>(code: ReasonCode, words: String, hint: Option<String>) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(code: ReasonCode, words: String, hint: Option<String>) -> Result<T, Refusal> {
     Err((State::Blocked, Reason { code, words, hint }))
 }
 
 /// The id of the new guest: its own, or the next of the range as a hole.
-fn choose_id(cluster: &Cluster<'_>, guest: &DesiredGuest, ids: &mut NewIds) -> Result<(Vmid, Template), Refusal> {
+pub(super) fn choose_id(
+    cluster: &Cluster<'_>,
+    guest: &DesiredGuest,
+    ids: &mut NewIds,
+) -> Result<(Vmid, Template), Refusal> {
     if let Some(vmid) = guest.vmid {
         return Ok((vmid, Template::text(vmid.to_string())));
     }
@@ -90,7 +95,7 @@ fn choose_id(cluster: &Cluster<'_>, guest: &DesiredGuest, ids: &mut NewIds) -> R
 }
 
 /// The description of a new guest: people's text and the mark, and the same with the id filled in.
-fn description(
+pub(super) fn description(
     cluster: &Cluster<'_>,
     guest: &DesiredGuest,
     vmid: Vmid,
@@ -193,14 +198,14 @@ fn from_nothing(
     let call = Call { method: Method::Post, path: Template::text(format!("/nodes/{node}/{}", guest.kind)), params };
     let words = format!("create {} {}", guest.kind.noun(), guest.name);
     change.steps.push(Step { kind: StepKind::Create, words, call, effect: Effect::None, expect });
-    let target = Target { kind: guest.kind, vmid: vmid_text, running: false };
+    let target = Target::new(guest.kind, vmid_text, false);
     change.steps.extend(target.steps(sizes));
     if !later.is_empty() {
         let mut writes: Vec<Write> = later.into_iter().map(|(option, value)| secret_write(option, value)).collect();
         writes.push(mark_write(cluster, guest, vmid, "", secret_versions(guest)));
         change.steps.extend(target.steps(writes));
     }
-    finish(guest, change, &target);
+    finish(cluster, guest, change, &target);
     Ok(())
 }
 
@@ -209,7 +214,7 @@ fn secret_write(option: String, value: Template) -> Write {
 }
 
 /// Rewrites the description so that the mark records the secrets that were written.
-fn mark_write(
+pub(super) fn mark_write(
     cluster: &Cluster<'_>,
     guest: &DesiredGuest,
     vmid: Vmid,
@@ -221,14 +226,21 @@ fn mark_write(
 }
 
 /// What comes last: template or power, and the fields that say so.
-fn finish(guest: &DesiredGuest, change: &mut Change, target: &Target) {
+pub(super) fn finish(cluster: &Cluster<'_>, guest: &DesiredGuest, change: &mut Change, target: &Target) {
+    let ha = ha::plan(cluster, guest, None, target);
+    change.fields.extend(ha.fields);
+
     if guest.template {
         change.fields.push(plain_field("template", None, Some("yes".to_owned()), Effect::None, guest));
         change.steps.push(target.template());
     } else if guest.state == Some(Power::Running) {
         change.fields.push(plain_field("state", None, Some("running".to_owned()), Effect::None, guest));
-        change.steps.push(target.power(Power::Running, None));
+        if ha.joins.is_none() {
+            change.steps.push(target.power(Power::Running, None));
+        }
     }
+    // HA starts what it is to keep running.
+    change.steps.extend(ha.joins);
 }
 
 fn listed_field(name: &str, text: &str, option: &DesiredOption) -> FieldChange {
@@ -244,7 +256,7 @@ fn listed_field(name: &str, text: &str, option: &DesiredOption) -> FieldChange {
 }
 
 /// People's own text, where the manifest has one.
-fn description_field(guest: &DesiredGuest) -> Option<FieldChange> {
+pub(super) fn description_field(guest: &DesiredGuest) -> Option<FieldChange> {
     let option = guest.options.get("description")?;
     match &option.value {
         OptionValue::Text(text) if !text.trim().is_empty() => Some(listed_field("description", text, option)),
@@ -252,7 +264,7 @@ fn description_field(guest: &DesiredGuest) -> Option<FieldChange> {
     }
 }
 
-fn tags_field(guest: &DesiredGuest, before: Option<String>, tags: &str) -> FieldChange {
+pub(super) fn tags_field(guest: &DesiredGuest, before: Option<String>, tags: &str) -> FieldChange {
     let mut field = plain_field("tags", before, Some(tags.to_owned()), Effect::None, guest);
     if let Some(option) = guest.options.get("tags") {
         field.place = Some(option.place.clone());
@@ -306,7 +318,7 @@ fn choose_node(cluster: &Cluster<'_>, guest: &DesiredGuest) -> Result<String, Re
     }
 }
 
-fn candidates(cluster: &Cluster<'_>, guest: &DesiredGuest) -> Vec<String> {
+pub(super) fn candidates(cluster: &Cluster<'_>, guest: &DesiredGuest) -> Vec<String> {
     if !guest.nodes.is_empty() {
         return guest.nodes.clone();
     }
@@ -314,242 +326,4 @@ fn candidates(cluster: &Cluster<'_>, guest: &DesiredGuest) -> Vec<String> {
         Some(node) => vec![node.clone()],
         None => cluster.live.nodes.keys().cloned().collect(),
     }
-}
-
-/// A source that was chosen, and the node that the clone will be on.
-struct Chosen<'a> {
-    source: &'a LiveGuest,
-    config: &'a LiveConfig,
-    node: String,
-}
-
-fn choose_source<'a>(cluster: &Cluster<'a>, guest: &DesiredGuest, source: &CloneSource) -> Result<Chosen<'a>, Refusal> {
-    let matching = cluster.named(guest.kind, &source.from);
-    if matching.is_empty() {
-        if cluster.is_listed(guest.kind, &source.from) {
-            let words = format!("{} is made by this plan; its clones are planned once it is there", source.from);
-            let hint = Some("apply, then plan again".to_owned());
-            return Err((State::Waiting, Reason { code: ReasonCode::Dependency, words, hint }));
-        }
-        let words = format!("there is no {} {} to clone in {}", guest.kind.noun(), source.from, cluster.name);
-        return refuse(ReasonCode::NotFound, words, Some(format!("named at {}", source.place)));
-    }
-    let needs = Needs::of(guest);
-    // Without a list of its own, a clone may be wherever a source is.
-    let mut nodes = candidates(cluster, guest);
-    if guest.nodes.is_empty() && cluster.desired.default_node.is_none() {
-        nodes = matching.iter().map(|live| live.node.clone()).collect();
-    }
-    let mut why = None;
-    for node in &nodes {
-        if let Some(reason) = needs.missing_on(node, cluster.live) {
-            why = why.or(Some(reason));
-            continue;
-        }
-        let here = matching.iter().find(|live| live.node == *node);
-        let shared = || matching.iter().find(|live| is_shared(cluster, live));
-        let Some(live) = here.or_else(shared) else {
-            let on: Vec<&str> = matching.iter().map(|live| live.node.as_str()).collect();
-            why = why.or(Some(Reason {
-                code: ReasonCode::NoNode,
-                words: format!(
-                    "{} is on {} with local disks, which Proxmox does not clone to {node}",
-                    source.from,
-                    on.join(", ")
-                ),
-                hint: Some(format!("add {} to `node`, or put a copy of {} on {node}", on.join(" or "), source.from)),
-            }));
-            continue;
-        };
-        return match &live.config {
-            Read::Known(config) => Ok(Chosen { source: live, config, node: node.clone() }),
-            Read::Unread(words) => {
-                let words = format!("the configuration of {} could not be read: {words}", source.from);
-                Err((State::Unknown, Reason { code: ReasonCode::Unread, words, hint: None }))
-            }
-            Read::Absent => {
-                let words = format!("the configuration of {} was not read", source.from);
-                Err((State::Unknown, Reason { code: ReasonCode::Unread, words, hint: None }))
-            }
-        };
-    }
-    let none = Reason { code: ReasonCode::NoNode, words: "no node fits".to_owned(), hint: None };
-    Err((State::Blocked, why.unwrap_or(none)))
-}
-
-/// True when every volume of a guest is on shared storage.
-fn is_shared(cluster: &Cluster<'_>, live: &LiveGuest) -> bool {
-    let Read::Known(config) = &live.config else {
-        return false;
-    };
-    let storages = cluster.live.storages.get(&live.node).and_then(Read::known);
-    config.current.iter().filter(|(name, _)| is_drive(live.kind, name)).all(|(_, text)| {
-        let storage = storage_of(drives::volume_of(text));
-        storage.is_none_or(|storage| storages.and_then(|all| all.get(storage)).is_some_and(|known| known.shared))
-    })
-}
-
-fn from_guest(
-    cluster: &Cluster<'_>,
-    guest: &DesiredGuest,
-    source: &CloneSource,
-    change: &mut Change,
-    ids: &mut NewIds,
-) -> Result<(), Refusal> {
-    let Chosen { source: live, config, node } = choose_source(cluster, guest, source)?;
-    let full = source.full.unwrap_or(!live.template);
-    if !full && !live.template {
-        let words = format!("{} is not a template, so it cannot have linked clones", source.from);
-        return refuse(ReasonCode::NotInPlace, words, Some("write `full: true`, or make it a template".to_owned()));
-    }
-    if let Some(storage) = source.storage.as_ref().filter(|_| !full) {
-        let words = format!("a linked clone stays on its template's storage; it cannot go to {storage}");
-        return refuse(
-            ReasonCode::NotInPlace,
-            words,
-            Some("write `full: true`, or leave `clone.storage` out".to_owned()),
-        );
-    }
-    if let Some(reason) = cluster.locked(live) {
-        let state = if reason.code == ReasonCode::TaskRunning { State::Waiting } else { State::Blocked };
-        return Err((state, reason));
-    }
-    if cluster.lacks(&format!("/vms/{}", live.vmid), "VM.Clone") {
-        return Err((State::Blocked, preflight::lacking(&format!("/vms/{}", live.vmid), "VM.Clone")));
-    }
-    let (vmid, vmid_text) = choose_id(cluster, guest, ids)?;
-    change.address.vmid = Some(vmid);
-    change.node = Some(node.clone());
-    // A source of this manifest is brought up to date before its clones are made.
-    if let Some(name) = live.name.known()
-        && cluster.is_listed(guest.kind, name)
-        && !change.after.contains(name)
-    {
-        change.after.push(name.clone());
-    }
-    let kind = if full { "full" } else { "linked" };
-    let from = live.name.known().map_or_else(|| live.vmid.to_string(), |name| format!("{name} ({})", live.vmid));
-    change.fields.push(FieldChange {
-        name: "clone".to_owned(),
-        before: None,
-        after: Some(format!("{from} on {}, {kind}", live.node)),
-        effect: Effect::None,
-        place: Some(source.place.clone()),
-        layer: None,
-        blocked: None,
-    });
-
-    let inherited = config.effective("description").unwrap_or_default();
-    let (text, text_expect) = description(cluster, guest, vmid, inherited, BTreeMap::new());
-    let mut params = BTreeMap::from([
-        ("newid".to_owned(), vmid_text.clone()),
-        (name_option(guest.kind).to_owned(), Template::text(&guest.name)),
-        ("description".to_owned(), text),
-        ("full".to_owned(), Template::text(if full { "1" } else { "0" })),
-    ]);
-    let optional = [
-        ("storage", source.storage.as_ref()),
-        ("pool", guest.pool.as_ref()),
-        ("target", Some(&node).filter(|node| **node != live.node)),
-    ];
-    params.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Template::text(value?)))));
-    let path = Template::text(format!("/nodes/{}/{}/{}/clone", live.node, guest.kind, live.vmid));
-    change.steps.push(Step {
-        kind: StepKind::Clone,
-        words: format!("clone {from}, {kind}"),
-        call: Call { method: Method::Post, path, params },
-        effect: Effect::None,
-        expect: vec![
-            Expect::Exists,
-            Expect::Option { name: name_option(guest.kind).to_owned(), value: guest.name.clone() },
-            Expect::Option { name: "description".to_owned(), value: text_expect },
-        ],
-    });
-
-    let foretold = foretell(guest, config, source.storage.as_deref());
-    let guest = &defaults::fill(guest, cluster.desired, &foretold);
-    let none = BTreeSet::new();
-    let seen = Seen {
-        config: &foretold,
-        running: false,
-        foretold: true,
-        accepted_detach: &none,
-        kept_on: None,
-        as_root: cluster.desired.as_root,
-        version: &cluster.live.version,
-        address: change.address.to_string(),
-    };
-    let mut found = options::compare(guest, &seen, &BTreeMap::new());
-    let tags =
-        options::wanted_tags(guest, cluster.fleet, &foretold.effective("tags").map(parse_tags).unwrap_or_default());
-    change.fields.push(tags_field(guest, None, &print_tags(&tags)));
-    change.fields.extend(description_field(guest));
-    found.writes.push(Write::Set {
-        option: "tags".to_owned(),
-        value: Template::text(print_tags(&tags)),
-        expect: print_tags(&tags),
-        allocates: false,
-        effect: Effect::None,
-    });
-    let versions = secret_versions(guest);
-    if !versions.is_empty() {
-        found.writes.push(mark_write(cluster, guest, vmid, inherited, versions));
-    }
-    if let Some(field) = found.fields.iter().find(|field| field.blocked.is_some()) {
-        // A clone that would not be as asked is not begun.
-        let reason = field.blocked.clone();
-        change.fields.append(&mut found.fields);
-        return match reason {
-            Some(reason) => Err((State::Blocked, reason)),
-            None => Ok(()),
-        };
-    }
-    change.fields.append(&mut found.fields);
-    change.notes.append(&mut found.notes);
-    let target = Target { kind: guest.kind, vmid: vmid_text, running: false };
-    change.steps.extend(target.steps(found.writes));
-    finish(guest, change, &target);
-    Ok(())
-}
-
-/// The configuration that a clone will have, with the source's volumes and MAC addresses standing in for its own.
-fn foretell(guest: &DesiredGuest, source: &LiveConfig, storage: Option<&str>) -> LiveConfig {
-    let mut config = LiveConfig::default();
-    for name in source.current.keys() {
-        // Snapshots, locks, detached disks and pending values stay with the source.
-        let dropped =
-            matches!(name.as_str(), "template" | "lock" | "parent" | "digest" | "vmstate") || stem(name) == "unused";
-        if dropped {
-            continue;
-        }
-        if let Some(text) = source.current.get(name) {
-            let text = match storage {
-                // The cloud-init drive is made anew, there too; only other media stay.
-                Some(storage)
-                    if drives::holds_data(guest.kind, name, text)
-                        || is_drive(guest.kind, name) && drives::is_cloudinit(drives::volume_of(text)) =>
-                {
-                    on_storage(guest.kind, name, text, storage)
-                }
-                _ => text.clone(),
-            };
-            config.current.insert(name.clone(), text);
-        }
-    }
-    config.current.insert(name_option(guest.kind).to_owned(), guest.name.clone());
-    config
-}
-
-/// A drive as it will be when a full clone puts it on another storage.
-fn on_storage(kind: GuestKind, name: &str, text: &str, storage: &str) -> String {
-    let Some(format) = catalog(kind).find(name).and_then(|spec| spec.value.properties.as_ref()) else {
-        return text.to_owned();
-    };
-    let Ok(mut keys) = property::split(text, format) else {
-        return text.to_owned();
-    };
-    if let Some(volume) = keys.get_mut(volume_key(kind)) {
-        *volume = format!("{storage}:{}", volume.split_once(':').map_or("", |(_, path)| path));
-    }
-    property::print(&keys, format)
 }

@@ -362,6 +362,10 @@ words! {
         Pool = "pool",
         /// Moves the guest to another node.
         Migrate = "migrate",
+        /// Makes, changes or removes its HA resource.
+        Ha = "ha",
+        /// Makes its cloud-init drive anew.
+        CloudInit = "cloud-init",
         /// Destroys the guest.
         Delete = "delete",
     }
@@ -440,6 +444,8 @@ pub enum Expect {
     Pool(String),
     /// It is on this node.
     Node(String),
+    /// It is an HA resource with at least these options, or none.
+    Ha(Option<BTreeMap<String, String>>),
 }
 
 impl Expect {

@@ -5,9 +5,9 @@ use super::create::creation_value;
 use super::document::Reason;
 use super::preflight::Needs;
 use super::versions::{self, Fit};
-use crate::desired::{Desired, DesiredCluster, DesiredGuest};
+use crate::desired::{CloneFrom, Desired, DesiredCluster, DesiredGuest};
 use crate::diagnostics::{Diagnostic, Place};
-use crate::live::{Live, LiveCluster, Read};
+use crate::live::{Live, LiveCluster, LiveGuest, Read};
 use crate::pve::schema::nearest;
 
 /// Everything that names what its cluster does not have: nodes, storages, bridges, pools, clone sources, options of
@@ -100,16 +100,28 @@ impl Linter<'_> {
     fn source(&mut self) {
         let guest = self.guest;
         let Some(source) = &guest.clone else { return };
-        let from = source.from.as_str();
+        let from = match &source.from {
+            CloneFrom::Named(name) | CloneFrom::Tagged(name) => name.as_str(),
+        };
+        let is_tag = matches!(source.from, CloneFrom::Tagged(_));
         let of_kind = || self.seen.guests.values().filter(|live| live.kind == guest.kind);
-        let is_planned = self.wanted.guests.iter().any(|other| other.kind == guest.kind && other.name == from);
-        let is_there = of_kind()
-            .any(|live| live.vmid.to_string() == from || live.name.known().is_some_and(|name| name.as_str() == from));
+        let is_planned =
+            !is_tag && self.wanted.guests.iter().any(|other| other.kind == guest.kind && other.name == from);
+        let is_it = |live: &LiveGuest| match is_tag {
+            true => live.tags.contains(from),
+            false => live.vmid.to_string() == from || live.name.known().is_some_and(|name| name.as_str() == from),
+        };
+        let is_there = of_kind().any(is_it);
         // One whose name is not known may be it.
-        if is_planned || is_there || of_kind().any(|live| live.name.unread().is_some()) {
+        if is_planned || is_there || !is_tag && of_kind().any(|live| live.name.unread().is_some()) {
             return;
         }
         let noun = guest.kind.noun();
+        if is_tag {
+            let words = format!("{}: no {noun} bears the tag `{from}`", self.cluster);
+            self.problems.push(Diagnostic::error("not-found", words).at(&source.place));
+            return;
+        }
         let templates: Vec<&str> =
             of_kind().filter(|live| live.template).filter_map(|live| live.name.known()).map(String::as_str).collect();
         let problem = Diagnostic::error("not-found", format!("{}: there is no {noun} `{from}` to clone", self.cluster));

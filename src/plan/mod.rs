@@ -1,6 +1,7 @@
 //! The planner: a pure function of desired, live and options that gives the plan document.
 
 pub mod accept;
+mod clone;
 mod course;
 pub mod create;
 mod defaults;
@@ -8,10 +9,12 @@ mod disk_moves;
 pub mod document;
 mod drives;
 mod guards;
+mod ha;
 mod identify;
 mod identity;
 mod lint;
 pub mod mark;
+mod migrate;
 mod options;
 mod order;
 mod orphans;

@@ -9,7 +9,7 @@ use super::template::{Hole, Template};
 use super::versions;
 use crate::desired::{DesiredGuest, DesiredOption, OptionValue, Unlisted};
 use crate::live::LiveConfig;
-use crate::pve::compare::{differing_keys, is_assigned, is_default, same_value, stem};
+use crate::pve::compare::{differing_keys, is_assigned, is_default, is_drive, same_value, stem};
 use crate::pve::effect::{Takes, takes};
 use crate::pve::facts::Kept;
 use crate::pve::property::{self, Properties};
@@ -29,6 +29,8 @@ pub struct Seen<'a> {
     pub accepted_detach: &'a BTreeSet<String>,
     /// Why it may not be off for a while; nothing where it may, or is off.
     pub kept_on: Option<Reason>,
+    /// It is moved to another node first, where its volumes may have other names.
+    pub relocates: bool,
     /// `root@pam` itself can log in, so nothing is kept from it.
     pub as_root: bool,
     /// The cluster's version of Proxmox VE.
@@ -514,6 +516,7 @@ impl Comparison<'_> {
             Write::Move { option, .. } | Write::Resize { option, .. } => option == source,
             _ => false,
         });
+        let moved = moved || self.seen.relocates && is_drive(self.kind(), name);
         if !self.seen.foretold && !moved {
             let text = property::print(result, format);
             return (Template::text(&text), text);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::accept::AcceptanceKind;
 use super::document::{Action, Base, Call, Change, Class, Effect, Expect, Reason, ReasonCode, State, Step, StepKind};
 use super::drives::volume_of;
+use super::ha;
 use super::mark::Mark;
 use super::planner::Cluster;
 use super::steps::Target;
@@ -83,8 +84,14 @@ pub fn orphan(
         change.reason = Some(reason);
         return change;
     }
-    let target =
-        Target { kind: live.kind, vmid: Template::text(live.vmid.to_string()), running: *power == Power::Running };
+    let target = Target::new(live.kind, Template::text(live.vmid.to_string()), *power == Power::Running);
+    let mut target = target;
+    target.hard = cluster.is_accepted(AcceptanceKind::Stop, &change.address);
+    let is_resource = |resources: &BTreeMap<_, _>| resources.contains_key(&ha::sid(live.kind, live.vmid));
+    if cluster.live.ha.known().is_some_and(is_resource) {
+        // HA would start it again.
+        change.steps.push(ha::remove(&target));
+    }
     if *power == Power::Running {
         change.steps.push(target.power(Power::Stopped, None));
     }
@@ -151,6 +158,10 @@ fn why_kept(
             format!("{what} could not be read, so nothing is deleted in this cluster"),
             None,
         );
+    }
+    let is_resource = |resources: &BTreeMap<_, _>| resources.contains_key(&ha::sid(live.kind, live.vmid));
+    if cluster.live.ha.known().is_some_and(is_resource) && cluster.lacks("/", "Sys.Console") {
+        return Some((State::Blocked, super::preflight::lacking("/", "Sys.Console")));
     }
     if cluster.lacks(&format!("/vms/{}", live.vmid), "VM.Allocate") {
         return Some((State::Blocked, super::preflight::lacking(&format!("/vms/{}", live.vmid), "VM.Allocate")));

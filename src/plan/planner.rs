@@ -577,6 +577,13 @@ impl Cluster<'_> {
         }
         let id = live.vmid.to_string();
         let task = self.tasks().find(|task| task.id == id);
+        if task.is_none() && lock == "suspended" {
+            return Some(Reason {
+                code: ReasonCode::Locked,
+                words: "it is suspended to disk; nothing is changed until it is resumed".to_owned(),
+                hint: Some("start it by hand, which brings it back, then plan again".to_owned()),
+            });
+        }
         Some(match task {
             Some(task) => Reason {
                 code: ReasonCode::TaskRunning,

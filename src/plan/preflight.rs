@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Reason, ReasonCode};
+use super::drives::volume_of;
 use crate::desired::{DesiredGuest, DriveForm, OptionValue};
-use crate::live::{LiveCluster, Read};
-use crate::pve::compare::stem;
+use crate::live::{LiveCluster, LiveConfig, Read};
+use crate::pve::compare::{is_drive, stem};
 use crate::pve::property;
 use crate::pve::schema::catalog;
 use crate::pve::value::{GuestKind, storage_of};
@@ -28,6 +29,22 @@ impl Needs {
         }
         if let Some(storage) = guest.clone.as_ref().and_then(|clone| clone.storage.as_ref()) {
             needs.storage(storage, disk_content(guest.kind));
+        }
+        needs
+    }
+
+    /// What a guest that is there needs on another node: the storages of its volumes, and its bridges.
+    pub fn of_config(kind: GuestKind, config: &LiveConfig) -> Self {
+        let mut needs = Self::default();
+        for name in config.current.keys().chain(config.pending.keys()) {
+            let Some(text) = config.effective(name) else { continue };
+            if is_drive(kind, name) || stem(name) == "unused" {
+                let volume = volume_of(text);
+                let is_image = volume.split_once(':').is_some_and(|(_, path)| path.starts_with("iso/"));
+                needs.volume(volume, if is_image { "iso" } else { disk_content(kind) });
+            } else if stem(name) == "net" {
+                needs.net_text(kind, name, text);
+            }
         }
         needs
     }

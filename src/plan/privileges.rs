@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::preflight::{Needs, holds};
-use crate::desired::{DesiredCluster, DesiredGuest, DriveForm, OptionValue};
+use crate::desired::{CloneFrom, DesiredCluster, DesiredGuest, DriveForm, OptionValue};
 use crate::live::Read;
 use crate::pve::compare::stem;
 use crate::pve::schema::catalog;
@@ -71,10 +71,18 @@ fn of_guest(guest: &DesiredGuest, need: &mut impl FnMut(&[&str], &[&str], String
         need(&paths, &["VM.PowerMgmt"], words("switched"));
     }
     if let Some(source) = &guest.clone {
-        let from = format!("/vms/{}", source.from);
-        // A source by name may be any guest.
-        let from = if source.from.bytes().all(|b| b.is_ascii_digit()) { from.as_str() } else { "/vms" };
-        need(&[from], &["VM.Clone"], words("cloned"));
+        // A source by name or tag may be any guest.
+        let from = match &source.from {
+            CloneFrom::Named(name) if name.bytes().all(|b| b.is_ascii_digit()) => format!("/vms/{name}"),
+            _ => "/vms".to_owned(),
+        };
+        need(&[&from], &["VM.Clone"], words("cloned"));
+    }
+    if guest.ha.is_some() {
+        need(&["/"], &["Sys.Console"], words("highly available"));
+    }
+    if !guest.nodes.is_empty() {
+        need(&paths, &["VM.Migrate"], words("moved to a node that is listed"));
     }
     if let Some(pool) = pool.as_deref() {
         need(&[pool], &["Pool.Allocate"], words("in its pool"));

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Call, Effect, Expect, Step, StepKind};
+use super::ha;
 use super::options::Write;
 use super::template::{Hole, Template};
 use crate::desired::Power;
@@ -29,9 +30,18 @@ pub struct Target {
     pub vmid: Template,
     /// It runs when the steps are made.
     pub running: bool,
+    /// HA turns it on and off.
+    pub by_ha: bool,
+    /// It may be stopped hard, where a shutdown would not end.
+    pub hard: bool,
 }
 
 impl Target {
+    /// A guest that turns on and off by its own calls.
+    pub fn new(kind: GuestKind, vmid: Template, running: bool) -> Self {
+        Self { kind, vmid, running, by_ha: false, hard: false }
+    }
+
     /// A path below the guest, at the node where it is then.
     pub fn path(&self, tail: &str) -> Template {
         let mut path = Template::text("/nodes/").then_hole(Hole::Node).then(&format!("/{}/", self.kind));
@@ -67,7 +77,7 @@ impl Target {
             }
         }
         let (off, now): (Vec<Write>, Vec<Write>) = writes.into_iter().partition(|write| off.contains(write.option()));
-        let stopped = Self { kind: self.kind, vmid: self.vmid.clone(), running: false };
+        let stopped = Self::new(self.kind, self.vmid.clone(), false);
         let last = destroys.iter().filter_map(|write| self.destroy(write)).collect();
         Sequence { now: self.in_order(now), off: stopped.in_order(off), last }
     }
@@ -231,6 +241,11 @@ impl Target {
     /// Starts or shuts down, then waits for that state.
     pub fn power(&self, wanted: Power, timeout: Option<u32>) -> Step {
         match wanted {
+            _ if self.by_ha => ha::turn(self, if wanted == Power::Running { "started" } else { "stopped" }),
+            Power::Stopped if self.hard => {
+                let expect = vec![Expect::Power(Power::Stopped)];
+                self.action(StepKind::Shutdown, "stop it hard", "/status/stop", Effect::Downtime, expect)
+            }
             Power::Running => self.action(
                 StepKind::Start,
                 "start",
@@ -247,6 +262,18 @@ impl Target {
                 }
                 step
             }
+        }
+    }
+
+    /// Makes its cloud-init drive anew, which the guest reads when it boots.
+    pub fn cloud_init(&self) -> Step {
+        let call = Call { method: Method::Put, path: self.path("/cloudinit"), params: BTreeMap::new() };
+        Step {
+            kind: StepKind::CloudInit,
+            words: "make its cloud-init drive anew".to_owned(),
+            call,
+            effect: Effect::NextBoot,
+            expect: vec![Expect::Exists],
         }
     }
 

@@ -6,9 +6,12 @@ use super::accept::AcceptanceKind;
 use super::course::Course;
 use super::defaults;
 use super::document::{
-    Action, Address, Base, Change, Class, Effect, Expect, FieldChange, Reason, ReasonCode, State, StepKind,
+    Action, Address, Base, Change, Class, Effect, Expect, FieldChange, Reason, ReasonCode, State, Step, StepKind,
 };
+use super::drives::{is_cloudinit, volume_of};
+use super::ha::{self, HaChange};
 use super::mark::{self, Mark};
+use super::migrate;
 use super::options::{self, Differences, Seen, Write};
 use super::planner::Cluster;
 use super::preflight::Needs;
@@ -81,20 +84,30 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         return change;
     }
     let running = power == Power::Running;
+    let mut target = Target::new(guest.kind, Template::text(live.vmid.to_string()), running);
+    target.hard = cluster.is_accepted(AcceptanceKind::Stop, &change.address);
+    let ha = ha::plan(cluster, guest, Some(live), &target);
+    target.by_ha = ha.manages;
+    let wanted_power = guest.state.or(ha.power);
+    let goes =
+        migrate::is_outside(guest, live).then(|| migrate::choose(cluster, guest, live, config, running, ha.manages));
+    let to = goes.as_ref().and_then(|goes| goes.as_ref().ok());
     let detach = cluster.accepted_devices(AcceptanceKind::Detach, &change.address);
     let seen = Seen {
         config,
         running,
         foretold: false,
         accepted_detach: &detach,
-        kept_on: why_kept_on(guest, running),
+        kept_on: why_kept_on(guest, live, wanted_power, running),
+        relocates: to.is_some_and(|to| to.copies),
         as_root: cluster.desired.as_root,
         version: &cluster.live.version,
         address: change.address.to_string(),
     };
     let recorded = mark.map(|mark| mark.secrets.clone()).unwrap_or_default();
     let mut found = options::compare(guest, &seen, &recorded);
-    block_what_the_node_lacks(cluster, guest, live, config, &mut found);
+    let node = to.map_or(live.node.as_str(), |to| to.node.as_str());
+    block_what_the_node_lacks(cluster, guest, node, config, &mut found);
     let (mut fields, mut writes) = (Vec::new(), Vec::new());
 
     let name_option = match guest.kind {
@@ -165,7 +178,6 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
     change.unlisted = found.unlisted;
     change.notes.append(&mut found.notes);
 
-    let target = Target { kind: guest.kind, vmid: Template::text(live.vmid.to_string()), running };
     for key in cluster.accepted_devices(AcceptanceKind::Destroy, &change.address) {
         let Some(volume) = config.current.get(&key).filter(|_| stem(&key) == "unused") else { continue };
         cluster.uses(AcceptanceKind::Destroy, &change.address, &key);
@@ -183,16 +195,15 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         }
         fields.push(field);
     }
-    if !guest.nodes.is_empty() && !guest.nodes.contains(&live.node) {
-        let mut field =
-            plain_field("node", Some(live.node.clone()), Some(guest.nodes.join(" or ")), Effect::Migration, guest);
-        field.blocked = Some(Reason {
-            code: ReasonCode::Unsupported,
-            words: "moving a guest to another node is not supported by this version".to_owned(),
-            hint: Some(format!("move it by hand, or add {} to its `node` list", live.node)),
-        });
+    if let Some(goes) = &goes {
+        let after = goes.as_ref().map_or_else(|_| guest.nodes.join(" or "), |to| to.node.clone());
+        let restarts = running && guest.kind == GuestKind::Lxc;
+        let effect = if restarts { Effect::Downtime } else { Effect::Migration };
+        let mut field = plain_field("node", Some(live.node.clone()), Some(after), effect, guest);
+        field.blocked = goes.as_ref().err().cloned();
         fields.push(field);
     }
+    fields.extend(ha.fields.iter().cloned());
     let mut template = None;
     if guest.template != live.template {
         let show = |template: bool| Some(if template { "yes" } else { "no" }.to_owned());
@@ -214,26 +225,45 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         }
         fields.push(field);
     }
-    let turns = guest.state.filter(|wanted| *wanted != power && !live.template);
+    let mut turns = wanted_power.filter(|wanted| *wanted != power && !live.template);
     if let Some(wanted) = turns {
         let show = |power: Power| Some(if power == Power::Running { "running" } else { "stopped" }.to_owned());
         let effect = if wanted == Power::Stopped { Effect::Downtime } else { Effect::None };
-        fields.push(plain_field("state", show(power), show(wanted), effect, guest));
+        let mut field = plain_field("state", show(power), show(wanted), effect, guest);
+        field.blocked = why_not_turned(live, &ha, wanted);
+        if field.blocked.is_some() {
+            turns = None;
+        }
+        fields.push(field);
     }
-    let needs_reboot = fields.iter().any(|field| field.effect == Effect::Reboot && field.blocked.is_none());
+    let takes = |effect: Effect| {
+        let of_effect = |field: &&FieldChange| field.effect == effect && field.blocked.is_none();
+        running && fields.iter().any(|field| of_effect(&field))
+    };
+    let reboots = running && guest.reboot && !live.paused && (takes(Effect::Reboot) || !change.pending.is_empty());
     let course = Course {
         target: &target,
+        leaves: ha.leaves,
+        moves_to: to,
         now: steps,
         off,
+        joins: ha.joins,
         last,
         template,
         turns,
-        reboots: running && guest.reboot && (needs_reboot || !change.pending.is_empty()),
+        reboots,
+        reads_cloud_init: guest.kind == GuestKind::Qemu && takes(Effect::NextBoot) && has_cloud_init(config),
         timeout: guest.shutdown_timeout,
     };
     let mut steps = course.steps();
-    if running && steps.iter().any(|step| matches!(step.kind, StepKind::Reboot | StepKind::Start)) {
+    let ends_off_and_on = |step: &Step| {
+        matches!(step.kind, StepKind::Reboot) || running && step.expect.contains(&Expect::Power(Power::Stopped))
+    };
+    if steps.iter().any(ends_off_and_on) {
         change.pending.clear();
+    }
+    if live.paused {
+        change.notes.push("it is paused; nothing turns it on or off until it is resumed by hand".to_owned());
     }
 
     change.base.power = (!steps.is_empty()).then_some(power);
@@ -256,6 +286,8 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
     change.action = match mark {
         None => Action::Adopt,
         Some(_) if steps.is_empty() && fields.is_empty() => Action::None,
+        // Where it moves, that is what happens to it; what changes besides is told by the fields.
+        Some(_) if to.is_some() => Action::Migrate,
         Some(_) => Action::Update,
     };
     change.class = match (&change.action, change.pending.is_empty()) {
@@ -285,13 +317,13 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
 fn block_what_the_node_lacks(
     cluster: &Cluster<'_>,
     guest: &DesiredGuest,
-    live: &LiveGuest,
+    node: &str,
     config: &LiveConfig,
     found: &mut Differences,
 ) {
     let fields = &mut found.fields;
     found.writes.retain(|write| {
-        let Write::Set { option, .. } = write else { return true };
+        let (Write::Set { option, .. } | Write::Move { option, .. }) = write else { return true };
         let Some(listed) = guest.options.get(option) else { return true };
         let own = |field: &&mut FieldChange| field.name.split('.').next() == Some(option.as_str());
         let comes = !config.current.contains_key(option);
@@ -300,16 +332,45 @@ fn block_what_the_node_lacks(
             return true;
         }
         let needs = Needs::of_option(guest.kind, option, &listed.value);
-        let Some(reason) = needs.missing_on(&live.node, cluster.live) else { return true };
+        let Some(reason) = needs.missing_on(node, cluster.live) else { return true };
         fields.iter_mut().filter(own).for_each(|field| field.blocked = Some(reason.clone()));
         false
     });
 }
 
+fn paused() -> Reason {
+    Reason {
+        code: ReasonCode::NeedsOff,
+        words: "it is paused, and Proxmox does not shut down what is paused".to_owned(),
+        hint: Some("resume it by hand, then plan again".to_owned()),
+    }
+}
+
+/// Why a guest is not turned on or off.
+fn why_not_turned(live: &LiveGuest, ha: &HaChange, wanted: Power) -> Option<Reason> {
+    if live.paused {
+        return Some(paused());
+    }
+    let asked = ha.state.as_deref().filter(|_| ha.manages)?;
+    (ha::power_of(asked) == Some(wanted)).then(|| Reason {
+        code: ReasonCode::Dependency,
+        words: format!("HA was asked to keep it {asked}, and has not done so"),
+        hint: Some("see its state among the HA resources; an error there must be cleared by hand".to_owned()),
+    })
+}
+
+/// True for a VM with a cloud-init drive.
+fn has_cloud_init(config: &LiveConfig) -> bool {
+    config.current.values().any(|text| is_cloudinit(volume_of(text)))
+}
+
 /// Why a guest that runs may not be off for a while, even where a change needs that. What is shut down must be sure
 /// to be started again, whenever a run ends early.
-fn why_kept_on(guest: &DesiredGuest, running: bool) -> Option<Reason> {
-    let may_be_off = guest.state == Some(Power::Stopped) || guest.state == Some(Power::Running) && guest.reboot;
+fn why_kept_on(guest: &DesiredGuest, live: &LiveGuest, wanted: Option<Power>, running: bool) -> Option<Reason> {
+    if live.paused {
+        return Some(paused());
+    }
+    let may_be_off = wanted == Some(Power::Stopped) || wanted == Some(Power::Running) && guest.reboot;
     (running && !may_be_off).then(|| Reason {
         code: ReasonCode::NeedsOff,
         words: "it runs, and must be off for this".to_owned(),
@@ -346,7 +407,7 @@ pub fn release(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, ma
             effect: Effect::None,
         }
     };
-    let target = Target { kind: guest.kind, vmid: Template::text(live.vmid.to_string()), running: false };
+    let target = Target::new(guest.kind, Template::text(live.vmid.to_string()), false);
     for option in ["description", "tags"] {
         change.base.current.insert(option.to_owned(), config.current.get(option).cloned());
     }

@@ -13,6 +13,7 @@ pub mod effect;
 pub mod facts;
 pub mod form;
 pub mod format;
+pub mod ha;
 pub mod http;
 pub mod mount;
 pub mod nic;

@@ -160,5 +160,10 @@ fn expected(expect: &Expect) -> String {
         Expect::Pool(pool) => format!("it is in pool {pool}"),
         Expect::Node(node) => format!("it is on {node}"),
         Expect::Storage { drive, storage } => format!("{drive} is on {storage}"),
+        Expect::Ha(None) => "it is no HA resource".to_owned(),
+        Expect::Ha(Some(options)) => {
+            let options: Vec<String> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("it is an HA resource ({})", options.join(", "))
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::yaml::{Entry, Tree};
 use crate::desired::{
-    Desired, DesiredCluster, DesiredGuest, DesiredOption, Drive, DriveForm, HaState, OptionValue, Unlisted,
+    CloneFrom, Desired, DesiredCluster, DesiredGuest, DesiredOption, Drive, DriveForm, HaState, OptionValue, Unlisted,
 };
 use crate::diagnostics::Place;
 use crate::pve::http::percent_decode;
@@ -121,7 +121,11 @@ fn guest(guest: &DesiredGuest, cluster: Option<&str>, origin: bool) -> Vec<Entry
     put(
         "clone",
         guest.clone.as_ref().map(|clone| {
-            let mut keys = vec![Entry::new("from", text(&clone.from))];
+            let from = match &clone.from {
+                CloneFrom::Named(name) => text(name),
+                CloneFrom::Tagged(tag) => Tree::Map(vec![Entry::new("tag", text(tag))]),
+            };
+            let mut keys = vec![Entry::new("from", from)];
             keys.extend(clone.full.map(|full| Entry::new("full", Tree::Boolean(full))));
             keys.extend(clone.storage.as_ref().map(|storage| Entry::new("storage", text(storage))));
             keys.extend(clone.snapname.as_ref().map(|name| Entry::new("snapname", text(&name.value))));

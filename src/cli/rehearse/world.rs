@@ -183,10 +183,11 @@ fn ha(live: &LiveCluster) -> BTreeMap<String, BTreeMap<String, String>> {
         .known()
         .into_iter()
         .flatten()
-        .map(|(sid, state)| {
+        .map(|(sid, options)| {
             let kind = if kind_of(sid) == GuestKind::Lxc { "ct" } else { "vm" };
-            let options = [("state", state.as_str()), ("type", kind)];
-            (sid.clone(), options.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+            let mut options = options.clone();
+            options.insert("type".to_owned(), kind.to_owned());
+            (sid.clone(), options)
         })
         .collect()
 }
