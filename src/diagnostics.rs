@@ -189,7 +189,6 @@ pub const CODES: &[(&str, &str)] = &[
     ("unknown-variable", "A value for a variable that the manifest does not have."),
     ("unquoted-template", "A template without quotes, which YAML takes for a map."),
     ("unreadable", "A file that cannot be read."),
-    ("unsupported", "What this version cannot carry out."),
     ("unused-acceptance", "A permission that nothing asks for."),
     ("username", "A user's name that is none."),
     ("version", "An option that the cluster's version of Proxmox VE does not have."),

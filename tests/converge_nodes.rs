@@ -1,5 +1,7 @@
 //! Apply, then plan, is empty: for guests that go to other nodes, and for what high availability keeps.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
+
 mod support;
 
 use std::collections::BTreeMap;

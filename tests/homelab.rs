@@ -68,7 +68,7 @@ fn layers_are_merged() {
     let web = guest("staging", "stg-web-01");
     let clone = web.clone.clone().unwrap();
     assert_eq!(
-        (clone.from.as_str(), clone.full, clone.storage.as_deref()),
+        (clone.from.to_string().as_str(), clone.full, clone.storage.as_deref()),
         ("debian-12", Some(true), Some("local-lvm"))
     );
     let OptionValue::Properties { keys, .. } = &web.options["memory"].value else { panic!() };

@@ -36,6 +36,7 @@ mod tests {
             vmids: vmids.iter().copied().map(vmid).collect(),
             names: BTreeSet::from(["debian-12".to_owned()]),
             preflight: true,
+            ..Wanted::default()
         }
     }
 

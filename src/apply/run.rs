@@ -15,7 +15,7 @@ use super::outcome::{GuestOutcome, GuestResult, Outcome, blocked_fields};
 use super::schedule::{Entry, Next, Queue, Status};
 use super::{Cancel, Options, state};
 use crate::client::ClusterClient;
-use crate::plan::{Action, Address, Change, Plan, State, Unread};
+use crate::plan::{Address, Change, Plan, State, Unread};
 
 /// Applies a plan.
 ///
@@ -142,7 +142,7 @@ fn queue(changes: &[&Change], options: &Options) -> Queue {
             None => Status::Queued,
             // The plan itself holds back what needs a guest that is not there. One that is there, and for which
             // nothing can be done now, is in nobody's way.
-            Some(result) => Status::Ended(result.is_good() || !matches!(change.action, Action::Create | Action::Clone)),
+            Some(result) => Status::Ended(result.is_good() || !change.action.makes()),
         },
     };
     Queue {

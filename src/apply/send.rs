@@ -143,7 +143,7 @@ impl Runner {
         }
         let mut now = self.read().await;
         let being_made = now.known().is_some_and(|guest| state::is_being_made(guest.lock.as_deref()));
-        let unfinished = being_made && !self.change.base.exists;
+        let unfinished = being_made && state::makes(&self.change);
         if trouble.kind != TroubleKind::AnswerLost && !unfinished {
             return (now, trouble);
         }
@@ -238,7 +238,7 @@ fn changes_guests(task: &str) -> bool {
 /// True for a task that such a step starts.
 fn is_of(step: StepKind, task: &str) -> bool {
     let verbs: &[&str] = match step {
-        StepKind::Create => &["create"],
+        StepKind::Create => &["create", "restore"],
         StepKind::Clone => &["clone"],
         StepKind::Configure | StepKind::Detach | StepKind::Destroy => &["config"],
         StepKind::Move => &["move", "move_volume"],

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::meaning::{as_planned, has_size};
 use crate::live::{LiveConfig, LiveGuest, Read};
 use crate::plan::{Change, Expect, Part, Step, StepKind, Template, mark};
+use crate::pve::schema::catalog;
 use crate::pve::value::{GuestKind, allocation, storage_of};
 use crate::pve::{compare, ha};
 
@@ -37,6 +38,16 @@ pub(super) fn is_being_made(lock: Option<&str>) -> bool {
     matches!(lock, Some("create" | "clone"))
 }
 
+/// True for a step that makes a guest.
+fn is_making(step: &Step) -> bool {
+    matches!(step.kind, StepKind::Create | StepKind::Clone)
+}
+
+/// True for a change that makes a guest, be it in place of one that it destroys.
+pub(super) fn makes(change: &Change) -> bool {
+    change.steps.iter().any(is_making)
+}
+
 /// Checks one promise.
 pub(super) fn held(kind: GuestKind, expect: &Expect, live: &Read<LiveGuest>) -> Held {
     let guest = match live {
@@ -54,6 +65,10 @@ pub(super) fn held(kind: GuestKind, expect: &Expect, live: &Read<LiveGuest>) -> 
         Expect::Option { name, value } => with_config(guest, |config| match config.effective(name) {
             Some(live) if compare::same_value(kind, name, value, live) => Held::Yes,
             Some(live) => Held::No(format!("{name} is '{}' instead of '{}'", short(live), short(value))),
+            // What is the default anyway is not always written down.
+            None if catalog(kind).find(name).is_some_and(|spec| compare::is_default(kind, name, spec, value)) => {
+                Held::Yes
+            }
             None => Held::No(format!("{name} is not set; expected is '{}'", short(value))),
         }),
         Expect::NoOption { name } => with_config(guest, |config| match config.effective(name) {
@@ -240,7 +255,7 @@ pub(super) fn standing(change: &Change, live: &Read<LiveGuest>) -> Standing {
         }
     }
     match live {
-        Read::Known(guest) if !change.base.exists && is_being_made(guest.lock.as_deref()) => {
+        Read::Known(guest) if makes(change) && is_being_made(guest.lock.as_deref()) => {
             Standing::Unfinished(guest.lock.clone().unwrap_or_default())
         }
         _ => Standing::Stale(from_plan),
@@ -332,6 +347,10 @@ fn fits_after(change: &Change, done: usize, live: &Read<LiveGuest>) -> bool {
     let locked = change.base.exists && guest.lock != change.base.lock;
     if locked || !bears(guest, mark_after(change, done).as_deref()) {
         return false;
+    }
+    if makes(change) && steps.iter().any(is_making) {
+        // Nothing of what was there before is there any more.
+        return true;
     }
     let promised: BTreeSet<&str> = promises.iter().filter_map(|expect| expect.option()).collect();
     if !promises.iter().any(|expect| matches!(**expect, Expect::Power(_)))

@@ -4,7 +4,6 @@ mod checks;
 mod drives;
 mod merge;
 pub mod model;
-mod not_yet;
 mod options;
 mod refusal;
 mod resolve;

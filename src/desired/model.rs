@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clusters::{Access, VmidRange};
 use crate::diagnostics::Place;
-pub use crate::manifest::model::CloneFrom;
-use crate::manifest::model::Spanned;
+pub use crate::manifest::model::{CloneFrom, Spanned};
 use crate::pve::value::{GuestKind, Size, Vmid};
 
 /// The resolved fleet.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::checks;
 use super::merge::{Merged, lay};
 use super::model::{
     CloneSource, Desired, DesiredCluster, DesiredGuest, DesiredOption, Guards, HaState, OptionValue, Origin, Power,
@@ -9,7 +10,6 @@ use super::model::{
 };
 use super::options::{self, Refusal};
 use super::values::{self, Context, Draft};
-use super::{checks, not_yet};
 use crate::clusters::{Registry, SelectError, VmidRange};
 use crate::diagnostics::{Diagnostic, Place};
 use crate::manifest::model::{CloneSetting, Defaults, Fleet, Guest, HaSetting, Layer, Setting, Spanned};
@@ -209,7 +209,7 @@ impl<'a> Resolver<'a> {
         let clone = self.clone_source(&mut strongest, guest);
         let default_storage =
             cluster.and_then(|name| self.registry.get(name)).and_then(|settings| settings.default_storage.as_deref());
-        let brought = clone.is_some() || guest.adopt;
+        let brought = clone.is_some() || guest.adopt || guest.archive.is_some();
         let mut desired = BTreeMap::new();
         for (name, merged) in merged {
             let place = merged.place.clone();
@@ -261,7 +261,6 @@ impl<'a> Resolver<'a> {
             options: desired,
         };
         checks::guest(&resolved, &mut self.problems);
-        not_yet::refuse(&resolved, &mut self.problems);
         resolved
     }
 

@@ -19,7 +19,8 @@ const TASKS: &str = "500";
 /// guests cannot be read, the cluster as a whole is unread.
 ///
 /// With N guests that matter and K nodes online that is N + 2K + 6 requests, one more for each id that the manifest
-/// names and no visible guest has, and 3K more for `preflight`.
+/// names and no visible guest has, and for `preflight` 3K more and one for HA's rules where it has resources. A
+/// snapshot that is cloned and a backup that is restored cost one each.
 pub async fn cluster(client: &dyn Reader, wanted: &Wanted) -> Read<LiveCluster> {
     read_cluster(client, wanted, false).await
 }
@@ -44,6 +45,7 @@ async fn read_cluster(client: &dyn Reader, wanted: &Wanted, every_guest: bool) -
     let mut nodes = read_nodes(client, &status, &resources, wanted.preflight).await;
     let guests = read_guests(client, wanted, every_guest, &nodes, resources).await;
     let free_ids = read_free_ids(client, wanted, &guests).await;
+    let archives = read_archives(client, wanted, &nodes, &guests).await;
     let ha_rules = read_ha_rules(client, &top.ha, &version, wanted.preflight).await;
     let mut live = LiveCluster {
         identity: Identity {
@@ -61,6 +63,7 @@ async fn read_cluster(client: &dyn Reader, wanted: &Wanted, every_guest: bool) -
         ha_rules,
         permissions: top.permissions,
         free_ids,
+        archives,
         active_tasks: BTreeMap::new(),
     };
     for (name, node) in std::mem::take(&mut nodes) {
@@ -288,6 +291,33 @@ async fn read_guests(
         })
     });
     all(jobs.collect()).await.into_iter().flatten().collect()
+}
+
+/// Reads the configurations in backups of guests that are not there. A backup may be on one node's own storage.
+async fn read_archives(
+    client: &dyn Reader,
+    wanted: &Wanted,
+    nodes: &BTreeMap<String, Node>,
+    guests: &BTreeMap<Vmid, LiveGuest>,
+) -> BTreeMap<String, Read<BTreeMap<String, String>>> {
+    let mut found = BTreeMap::new();
+    for (volume, (name, vmid)) in &wanted.archives {
+        let is_there = |guest: &LiveGuest| Some(guest.vmid) == *vmid || guest.name.known() == Some(name);
+        if guests.values().any(is_there) {
+            continue;
+        }
+        let mut read = Read::Unread("no node that is online could be asked".to_owned());
+        for node in nodes.iter().filter(|(_, node)| node.online).map(|(node, _)| node) {
+            let request = Request::get(format!("/nodes/{node}/vzdump/extractconfig")).with("volume", volume.as_str());
+            let text = get(client, &request, |answer| answer.as_str().map(config::in_backup)).await;
+            read = text.map_or_else(Read::Unread, Read::Known);
+            if read.known().is_some() {
+                break;
+            }
+        }
+        found.insert(volume.clone(), read);
+    }
+    found
 }
 
 /// Reads what a guest was at snapshots that are cloned. One that has none is not asked.

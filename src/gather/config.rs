@@ -1,9 +1,12 @@
 //! The answer of `…/pending` as a [`LiveConfig`].
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::rows::{field, rows, text};
 use crate::live::LiveConfig;
+use crate::pve::http::percent_decode;
 
 /// Reads a `pending` list; nothing where it is not one: a configuration without a digest was not read whole.
 pub(super) fn config(answer: &Value) -> Option<LiveConfig> {
@@ -26,6 +29,23 @@ pub(super) fn config(answer: &Value) -> Option<LiveConfig> {
         }
     }
     (!config.digest.is_empty()).then_some(config)
+}
+
+/// The options in the text of a configuration file, up to its snapshots; its notes as `description`.
+pub(super) fn in_backup(text: &str) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    let mut notes = Vec::new();
+    for line in text.lines().take_while(|line| !line.starts_with('[')) {
+        if let Some(note) = line.strip_prefix('#') {
+            notes.push(percent_decode(note));
+        } else if let Some((name, value)) = line.split_once(':') {
+            options.insert(name.trim().to_owned(), value.trim().to_owned());
+        }
+    }
+    if !notes.is_empty() {
+        options.insert("description".to_owned(), notes.join("\n"));
+    }
+    options
 }
 
 #[cfg(test)]

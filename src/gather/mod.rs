@@ -36,6 +36,8 @@ pub struct Wanted {
     pub tags: BTreeSet<String>,
     /// Names of snapshots that are cloned.
     pub snapshots: BTreeSet<String>,
+    /// Backups that guests are to be restored from, each with the guest's name and id: read where it is not there.
+    pub archives: BTreeMap<String, (String, Option<Vmid>)>,
     /// Also read what only a plan's checks beforehand need: storages, bridges, running tasks.
     pub preflight: bool,
 }

@@ -85,6 +85,9 @@ pub struct LiveCluster {
     pub permissions: Read<BTreeMap<String, BTreeMap<String, bool>>>,
     /// What `/cluster/nextid?vmid=` said of ids that the manifest names and no visible guest has: true means free.
     pub free_ids: BTreeMap<Vmid, Read<bool>>,
+    /// The configurations in backups that guests are to be restored from, by volume.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub archives: BTreeMap<String, Read<BTreeMap<String, String>>>,
     /// Tasks that run now (`source=active`), per node.
     pub active_tasks: BTreeMap<String, Read<Vec<String>>>,
 }

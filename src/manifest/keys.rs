@@ -57,18 +57,12 @@ pub struct KeySpec {
     pub level: Level,
     /// What its value is.
     pub ty: KeyType,
-    /// False: read and checked, and refused in the end, because this version cannot carry it out.
-    pub supported: bool,
     /// What it means, in a line.
     pub doc: &'static str,
 }
 
 const fn key(name: &'static str, level: Level, ty: KeyType, doc: &'static str) -> KeySpec {
-    KeySpec { name, level, ty, supported: true, doc }
-}
-
-const fn later(name: &'static str, level: Level, ty: KeyType, doc: &'static str) -> KeySpec {
-    KeySpec { name, level, ty, supported: false, doc }
+    KeySpec { name, level, ty, doc }
 }
 
 /// Every key of ours.
@@ -106,9 +100,9 @@ pub const KEYS: &[KeySpec] = &[
     key("adopt", Level::Guest, KeyType::Boolean, "Take over a guest that exists and is nobody's."),
     key("released", Level::Guest, KeyType::Boolean, "Let the guest go: remove the mark, do nothing else."),
     key("each", Level::Guest, KeyType::Each, "One guest for each value of a variable: a list, or a range, 1..3."),
-    later("renamed_from", Level::Guest, KeyType::Name, "The guest's former name."),
-    later("archive", Level::Guest, KeyType::Text, "The backup to restore it from, STORAGE:PATH."),
-    later("recreate", Level::Guest, KeyType::Boolean, "Delete and make anew where a change needs that."),
+    key("renamed_from", Level::Guest, KeyType::Name, "The guest's former name."),
+    key("archive", Level::Guest, KeyType::Text, "The backup to restore it from, STORAGE:PATH."),
+    key("recreate", Level::Guest, KeyType::Boolean, "Delete and make anew where a change needs that."),
     key("node", Level::Layer, KeyType::Texts, "Nodes where it may live, in order of preference; left out, anywhere."),
     key("clone", Level::Layer, KeyType::Map, "What it is cloned from."),
     key(

@@ -70,5 +70,9 @@ pub(super) fn wanted(desired: &Desired, cluster: &str) -> Wanted {
     }
     let guests = desired.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.guests);
     let snapshots = guests.filter_map(|guest| Some(guest.clone.as_ref()?.snapname.as_ref()?.value.clone())).collect();
-    Wanted { fleet_tag: fleet_tag(&desired.fleet), vmids, names, tags, snapshots, preflight: true }
+    let guests = desired.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.guests);
+    let archives = guests
+        .filter_map(|guest| Some((guest.archive.as_ref()?.value.clone(), (guest.name.clone(), guest.vmid))))
+        .collect();
+    Wanted { fleet_tag: fleet_tag(&desired.fleet), vmids, names, tags, snapshots, archives, preflight: true }
 }

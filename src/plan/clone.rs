@@ -23,7 +23,7 @@ use crate::pve::compare::{is_drive, stem, volume_key};
 use crate::pve::http::Method;
 use crate::pve::property;
 use crate::pve::schema::catalog;
-use crate::pve::value::{GuestKind, parse_tags, print_tags, storage_of};
+use crate::pve::value::{GuestKind, Vmid, parse_tags, print_tags, storage_of};
 
 /// A source that was chosen, and where the clone will be.
 struct Chosen<'a> {
@@ -244,7 +244,33 @@ pub(super) fn from_guest(
         ],
     });
 
-    let foretold = foretell(guest, config, source.storage.as_deref());
+    let config = foretell(guest, config, source.storage.as_deref());
+    let moves_to = then.map(|node| Move { node, copies: true });
+    change_after(cluster, guest, change, Likeness { config, inherited, vmid, vmid_text, moves_to })
+}
+
+/// What a guest will be when the call that makes it has ended.
+pub(super) struct Likeness<'a> {
+    /// Its configuration, with the volumes and MAC addresses of what it is made of.
+    pub config: LiveConfig,
+    /// The notes of what it is made of.
+    pub inherited: &'a str,
+    /// Its id.
+    pub vmid: Vmid,
+    /// The same as it is sent.
+    pub vmid_text: Template,
+    /// Where it is moved to before anything else.
+    pub moves_to: Option<Move>,
+}
+
+/// Plans what is left to change of a guest when the call that makes it has ended.
+pub(super) fn change_after(
+    cluster: &Cluster<'_>,
+    guest: &DesiredGuest,
+    change: &mut Change,
+    like: Likeness<'_>,
+) -> Result<(), Refusal> {
+    let Likeness { config: foretold, inherited, vmid, vmid_text, moves_to } = like;
     let guest = &defaults::fill(guest, cluster.desired, &foretold);
     let none = BTreeSet::new();
     let seen = Seen {
@@ -286,16 +312,14 @@ pub(super) fn from_guest(
     change.fields.append(&mut found.fields);
     change.notes.append(&mut found.notes);
     let target = Target::new(guest.kind, vmid_text, false);
-    if let Some(node) = then {
-        change.steps.push(migrate::step(&target, &Move { node, copies: true }, guest.kind, false, None));
-    }
+    change.steps.extend(moves_to.map(|to| migrate::step(&target, &to, guest.kind, false, None)));
     change.steps.extend(target.steps(found.writes));
     finish(cluster, guest, change, &target);
     Ok(())
 }
 
 /// The configuration that a clone will have, with the source's volumes and MAC addresses standing in for its own.
-fn foretell(guest: &DesiredGuest, source: &LiveConfig, storage: Option<&str>) -> LiveConfig {
+pub(super) fn foretell(guest: &DesiredGuest, source: &LiveConfig, storage: Option<&str>) -> LiveConfig {
     let mut config = LiveConfig::default();
     for name in source.current.keys() {
         // Snapshots, locks, detached disks and pending values stay with the source.

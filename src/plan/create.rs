@@ -13,6 +13,7 @@ use super::mark;
 use super::options::{self, Write};
 use super::planner::Cluster;
 use super::preflight::Needs;
+use super::restore;
 use super::steps::Target;
 use super::template::{Hole, Template};
 use super::update::{plain_field, secret_versions, wanted_text};
@@ -36,7 +37,11 @@ pub const fn name_option(kind: GuestKind) -> &'static str {
 /// Plans a guest that is not there.
 pub fn create(cluster: &Cluster<'_>, guest: &DesiredGuest, ids: &mut NewIds) -> Change {
     let mut change = cluster.change(cluster.address(guest, guest.vmid), guest);
-    change.action = if guest.clone.is_some() { Action::Clone } else { Action::Create };
+    change.action = match guest {
+        DesiredGuest { archive: Some(_), .. } => Action::Restore,
+        DesiredGuest { clone: Some(_), .. } => Action::Clone,
+        _ => Action::Create,
+    };
     change.class = Some(Class::Missing);
     if guest.adopt {
         let others: Vec<String> =
@@ -58,16 +63,26 @@ pub fn create(cluster: &Cluster<'_>, guest: &DesiredGuest, ids: &mut NewIds) -> 
         change.reason = Some(reason);
         return change;
     }
-    let made = match &guest.clone {
-        Some(source) => clone::from_guest(cluster, guest, source, &mut change, ids),
-        None => from_nothing(cluster, guest, &mut change, ids),
-    };
-    if let Err((state, reason)) = made {
+    if let Err((state, reason)) = make(cluster, guest, &mut change, ids) {
         change.state = state;
         change.reason = Some(reason);
         change.steps.clear();
     }
     change
+}
+
+/// The fields and steps that make a guest.
+pub(super) fn make(
+    cluster: &Cluster<'_>,
+    guest: &DesiredGuest,
+    change: &mut Change,
+    ids: &mut NewIds,
+) -> Result<(), Refusal> {
+    match (&guest.archive, &guest.clone) {
+        (Some(archive), _) => restore::from_backup(cluster, guest, archive, change, ids),
+        (None, Some(source)) => clone::from_guest(cluster, guest, source, change, ids),
+        (None, None) => from_nothing(cluster, guest, change, ids),
+    }
 }
 
 pub(super) type Refusal = (State, Reason);
@@ -299,10 +314,13 @@ pub(super) fn creation_value(kind: GuestKind, name: &str, option: &DesiredOption
 
 /// The first node of the list that is online and has what the guest needs.
 fn choose_node(cluster: &Cluster<'_>, guest: &DesiredGuest) -> Result<String, Refusal> {
-    let needs = Needs::of(guest);
-    let candidates = candidates(cluster, guest);
+    first_fitting(cluster, &candidates(cluster, guest), &Needs::of(guest))
+}
+
+/// The first of these nodes that is online and has what is needed.
+pub(super) fn first_fitting(cluster: &Cluster<'_>, candidates: &[String], needs: &Needs) -> Result<String, Refusal> {
     let mut first = None;
-    for node in &candidates {
+    for node in candidates {
         match needs.missing_on(node, cluster.live) {
             None => return Ok(node.clone()),
             Some(reason) => first = first.or(Some(reason)),

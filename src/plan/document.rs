@@ -132,6 +132,13 @@ pub struct Change {
     pub after: Vec<String>,
 }
 
+impl Action {
+    /// True for those that make a guest which is not there.
+    pub const fn makes(self) -> bool {
+        matches!(self, Self::Create | Self::Clone | Self::Restore)
+    }
+}
+
 impl Change {
     /// True when something would be sent.
     pub fn has_steps(&self) -> bool {
@@ -170,6 +177,10 @@ words! {
         Create = "create",
         /// Made from another guest.
         Clone = "clone",
+        /// Made of a backup.
+        Restore = "restore",
+        /// Destroyed, and made anew under its id.
+        Recreate = "recreate",
         /// Taken over: marked as ours, and changed where it differs.
         Adopt = "adopt",
         /// Let go: the mark is removed.
@@ -292,8 +303,6 @@ words! {
         ReadOnly = "read-only",
         /// Another guest that it needs is not done.
         Dependency = "dependency",
-        /// Not supported by this version of pvefleet.
-        Unsupported = "unsupported",
     }
 }
 

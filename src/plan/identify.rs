@@ -136,7 +136,9 @@ pub fn find<'a>(
         Some(vmid) => find_by_vmid(guest, vmid, is_listed, live, marks, bearing.first().copied()),
         None => match bearing.first() {
             Some((seen, mark)) => Found::Ours(seen, (*mark).clone()),
-            None => find_by_name(guest, live, marks),
+            None => {
+                find_by_former_name(guest, is_listed, live, marks).unwrap_or_else(|| find_by_name(guest, live, marks))
+            }
         },
     }
 }
@@ -199,6 +201,36 @@ fn find_by_vmid<'a>(
         }),
         _ => taken(format!("{named} has that vmid")),
     }
+}
+
+/// A guest of ours that bore the line of the former name; nothing where there is none.
+fn find_by_former_name<'a>(
+    guest: &DesiredGuest,
+    is_listed: &dyn Fn(GuestKind, &str) -> bool,
+    live: &'a LiveCluster,
+    marks: &Marks<'_>,
+) -> Option<Found<'a>> {
+    let former = guest.renamed_from.as_ref()?;
+    let conflict = |words: String, hint: &str| {
+        Some(Found::Refused(Reason { code: ReasonCode::Conflict, words, hint: Some(hint.to_owned()) }))
+    };
+    let bearing = marks.bearing(guest.kind, &former.value);
+    let first = bearing.first()?;
+    if is_listed(guest.kind, &former.value) {
+        let words = format!("{} is {} of this manifest, so {} cannot be it", first, former.value, guest.name);
+        return conflict(words, "take `renamed_from` away, or the entry of the former name");
+    }
+    if bearing.len() > 1 {
+        let ids: Vec<String> = bearing.iter().map(ToString::to_string).collect();
+        let words = format!("{} bear the line of {}", ids.join(" and "), former.value);
+        return conflict(words, "give the guest a vmid in the manifest");
+    }
+    if let Some(other) = marks.named(guest.kind, &guest.name).iter().find(|vmid| *vmid != first) {
+        let words = format!("{first} was {}, and {other} is called {} already", former.value, guest.name);
+        return conflict(words, "choose another name, or rename the other one by hand");
+    }
+    let seen = live.guests.get(first)?;
+    Some(Found::Ours(seen, marks.ours(seen)?.clone()))
 }
 
 fn find_by_name<'a>(guest: &DesiredGuest, live: &'a LiveCluster, marks: &Marks<'_>) -> Found<'a> {

@@ -21,6 +21,8 @@ mod orphans;
 mod planner;
 mod preflight;
 pub mod privileges;
+mod recreate;
+mod restore;
 mod steps;
 pub mod template;
 mod unlisted;

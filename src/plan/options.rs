@@ -261,7 +261,15 @@ impl Comparison<'_> {
         let Some(current) = queued else { return };
         let sets = |write: &Write| write.option() == name && !matches!(write, Write::Resize { .. });
         let refuses = |field: &FieldChange| field.blocked.as_ref().is_some_and(|why| why.code != ReasonCode::Shrink);
-        if self.out.writes.iter().any(sets) || self.out.fields.iter().skip(fields_before).any(refuses) {
+        if self.out.fields.iter().skip(fields_before).any(refuses) {
+            return;
+        }
+        let grows = |write: &Write| write.option() == name && matches!(write, Write::Resize { .. });
+        if self.out.writes.iter().any(sets) {
+            // Written anew it stays; but what is on its way out does not grow.
+            if self.out.writes.iter().any(grows) {
+                self.out.writes.push(Write::Revert { option: name.to_owned(), expect: current });
+            }
             return;
         }
         self.field(name, Some("to be removed".to_owned()), Some(current.clone()), Effect::None, desired);

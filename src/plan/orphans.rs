@@ -14,7 +14,7 @@ use crate::desired::Power;
 use crate::live::{LiveGuest, Read};
 use crate::pve::compare::{is_drive, stem};
 use crate::pve::http::Method;
-use crate::pve::value::{GuestKind, storage_of};
+use crate::pve::value::{GuestKind, Vmid, storage_of};
 
 /// Plans the deletion of an orphan, or says what it needs.
 ///
@@ -56,12 +56,7 @@ pub fn orphan(
     change.destroys = volumes(live.kind, &config.current);
     change.base.power = Some(*power);
     // Every volume that would go is part of what was agreed to.
-    change.base.current = config
-        .current
-        .iter()
-        .filter(|(option, _)| is_drive(live.kind, option) || stem(option) == "unused" || *option == "protection")
-        .map(|(option, text)| (option.clone(), Some(text.clone())))
-        .collect();
+    change.base.current = agreed(live.kind, &config.current);
     let named = cluster.is_accepted(AcceptanceKind::Delete, &change.address);
     let by_name = cluster
         .options
@@ -84,31 +79,50 @@ pub fn orphan(
         change.reason = Some(reason);
         return change;
     }
-    let target = Target::new(live.kind, Template::text(live.vmid.to_string()), *power == Power::Running);
-    let mut target = target;
-    target.hard = cluster.is_accepted(AcceptanceKind::Stop, &change.address);
-    let is_resource = |resources: &BTreeMap<_, _>| resources.contains_key(&ha::sid(live.kind, live.vmid));
-    if cluster.live.ha.known().is_some_and(is_resource) {
-        // HA would start it again.
-        change.steps.push(ha::remove(&target));
-    }
-    if *power == Power::Running {
-        change.steps.push(target.power(Power::Stopped, None));
-    }
-    let call = Call {
-        method: Method::Delete,
-        path: target.path(""),
-        params: BTreeMap::from([("purge".to_owned(), Template::text("1"))]),
-    };
-    change.steps.push(Step {
+    let hard = cluster.is_accepted(AcceptanceKind::Stop, &change.address);
+    change.steps = removal(cluster, live, *power, true, hard);
+    change.notes.push("purge also removes its backup jobs, replication jobs and HA resource".to_owned());
+    change
+}
+
+/// The call that destroys a guest, as a step.
+fn destroy(target: &Target, vmid: Vmid, call: Call) -> Step {
+    Step {
         kind: StepKind::Delete,
-        words: format!("destroy {} {} and its volumes", live.kind.noun(), live.vmid),
+        words: format!("destroy {} {vmid} and its volumes", target.kind.noun()),
         call,
         effect: Effect::DataLoss,
         expect: vec![Expect::Gone],
-    });
-    change.notes.push("purge also removes its backup jobs, replication jobs and HA resource".to_owned());
-    change
+    }
+}
+
+/// The steps that take a guest away: out of HA, which would start it again, shut down, destroyed.
+pub fn removal(cluster: &Cluster<'_>, live: &LiveGuest, power: Power, purge: bool, hard: bool) -> Vec<Step> {
+    let mut target = Target::new(live.kind, Template::text(live.vmid.to_string()), power == Power::Running);
+    target.hard = hard;
+    let mut steps = Vec::new();
+    if is_resource(cluster, live) {
+        steps.push(ha::remove(&target));
+    }
+    if power == Power::Running {
+        steps.push(target.power(Power::Stopped, None));
+    }
+    let params = if purge { BTreeMap::from([("purge".to_owned(), Template::text("1"))]) } else { BTreeMap::new() };
+    steps.push(destroy(&target, live.vmid, Call { method: Method::Delete, path: target.path(""), params }));
+    steps
+}
+
+fn is_resource(cluster: &Cluster<'_>, live: &LiveGuest) -> bool {
+    cluster.live.ha.known().is_some_and(|resources| resources.contains_key(&ha::sid(live.kind, live.vmid)))
+}
+
+/// What a deletion destroys and is agreed to: every volume, and whether the guest is protected.
+pub fn agreed(kind: GuestKind, options: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+    options
+        .iter()
+        .filter(|(option, _)| is_drive(kind, option) || stem(option) == "unused" || *option == "protection")
+        .map(|(option, text)| (option.clone(), Some(text.clone())))
+        .collect()
 }
 
 fn why_kept(
@@ -159,8 +173,7 @@ fn why_kept(
             None,
         );
     }
-    let is_resource = |resources: &BTreeMap<_, _>| resources.contains_key(&ha::sid(live.kind, live.vmid));
-    if cluster.live.ha.known().is_some_and(is_resource) && cluster.lacks("/", "Sys.Console") {
+    if is_resource(cluster, live) && cluster.lacks("/", "Sys.Console") {
         return Some((State::Blocked, super::preflight::lacking("/", "Sys.Console")));
     }
     if cluster.lacks(&format!("/vms/{}", live.vmid), "VM.Allocate") {
@@ -170,7 +183,7 @@ fn why_kept(
 }
 
 /// The volumes that go with a guest, with their sizes.
-fn volumes(kind: GuestKind, options: &BTreeMap<String, String>) -> Vec<String> {
+pub fn volumes(kind: GuestKind, options: &BTreeMap<String, String>) -> Vec<String> {
     let mut volumes: Vec<String> = options
         .iter()
         .filter(|(name, text)| {

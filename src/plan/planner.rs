@@ -10,7 +10,7 @@ use super::document::{
 use super::identify::{self, Found, Marks};
 use super::mark::{self, Mark, Marked};
 use super::vmids::NewIds;
-use super::{create, guards, identity, order, orphans, preflight, update};
+use super::{create, guards, identity, order, orphans, preflight, recreate, update};
 use crate::clusters::Access;
 use crate::desired::{Desired, DesiredCluster, DesiredGuest, Routing};
 use crate::diagnostics::Diagnostic;
@@ -331,11 +331,8 @@ impl Cluster<'_> {
         }
         let owned: Vec<&LiveGuest> = self.live.guests.values().filter(|live| self.marks.ours(live).is_some()).collect();
         if self.desired.declared && !self.options.partial && self.options.targets.is_empty() {
-            let creates: Vec<GuestKind> = changes
-                .iter()
-                .filter(|change| matches!(change.action, Action::Create | Action::Clone))
-                .map(|change| change.address.kind)
-                .collect();
+            let creates: Vec<GuestKind> =
+                changes.iter().filter(|change| change.action.makes()).map(|change| change.address.kind).collect();
             // What the manifest names is no orphan: routed to another cluster now, it is blocked there; and where it
             // was refused here (another vmid, two that bear one line), that refusal must not cost it its disks.
             let is_listed = |mark: &Mark| self.routed.contains_key(&(mark.kind, mark.guest.as_str()));
@@ -379,8 +376,15 @@ impl Cluster<'_> {
                     return update::release(self, guest, live, &mark);
                 }
                 let mut change = update::update(self, guest, live, Some(&mark));
+                if guest.recreate.as_ref().is_some_and(|recreate| recreate.value) {
+                    change = recreate::recreate(self, guest, live, change, ids);
+                }
                 if guest.adopt {
                     change.notes.push("it is adopted; `adopt` is no longer needed".to_owned());
+                }
+                if let Some(former) = guest.renamed_from.as_ref().filter(|_| mark.guest == guest.name) {
+                    let words = format!("it is renamed; `renamed_from: {}` is no longer needed", former.value);
+                    change.notes.push(words);
                 }
                 change
             }
@@ -467,7 +471,7 @@ impl Cluster<'_> {
 
     /// A change whose needs are not done waits with them.
     fn wait_for_needs(&self, changes: &mut [Change]) {
-        let is_stuck = |change: &Change| matches!(change.action, Action::Create | Action::Clone) && !change.has_steps();
+        let is_stuck = |change: &Change| change.action.makes() && !change.has_steps();
         let mut waiting: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, change) in changes.iter().enumerate() {
             for need in &change.after {

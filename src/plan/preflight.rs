@@ -80,6 +80,17 @@ impl Needs {
         }
     }
 
+    /// What restoring this backup needs besides.
+    pub fn backup(&mut self, volume: &str) {
+        self.volume(volume, "backup");
+    }
+
+    /// What another one needs, too.
+    pub fn extend(&mut self, other: Self) {
+        self.storages.extend(other.storages);
+        self.bridges.extend(other.bridges);
+    }
+
     fn storage(&mut self, storage: &str, content: &'static str) {
         self.storages.insert((storage.to_owned(), content));
     }

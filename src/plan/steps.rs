@@ -91,11 +91,19 @@ impl Target {
             .filter(|write| allocates(write) || matches!(write, Write::Rekey { .. }))
             .map(|write| write.option().to_owned())
             .collect();
+        let grows: BTreeSet<String> = writes
+            .iter()
+            .filter(|write| matches!(write, Write::Resize { .. }))
+            .map(|write| write.option().to_owned())
+            .collect();
+        let mut kept = Vec::new();
         let (mut moves, mut sizes, mut first) = (Vec::new(), Vec::new(), Vec::new());
         let (mut single, mut new_sizes, mut last) = (Vec::new(), Vec::new(), Vec::new());
         for write in writes {
             match &write {
                 Write::Move { .. } => moves.push(write),
+                // What is on its way out does not grow.
+                Write::Revert { option, .. } if grows.contains(option) => kept.push(write),
                 Write::Resize { option, .. } if comes.contains(option) => new_sizes.push(write),
                 Write::Resize { .. } => sizes.push(write),
                 _ if allocates(&write) => single.push(write),
@@ -105,6 +113,7 @@ impl Target {
             }
         }
         let mut steps: Vec<Step> = moves.into_iter().filter_map(|write| self.move_volume(&write)).collect();
+        steps.extend(self.configure(kept));
         steps.extend(sizes.iter().filter_map(|write| self.resize(write)));
         steps.extend(self.configure(first));
         for write in single {

@@ -229,6 +229,8 @@ pub fn is_default(kind: GuestKind, option: &str, spec: &OptionSpec, live: &str) 
         // What an absent option means where the API description names no default; qm.conf(5).
         (GuestKind::Qemu, "memory") => Some("512"),
         (GuestKind::Qemu, "balloon") => None,
+        // What is not said in a container's file is privileged, whatever a new one is made as.
+        (GuestKind::Lxc, "unprivileged") => Some("0"),
         (GuestKind::Qemu, "numa" | "localtime" | "freeze") => Some("0"),
         _ => spec.value.default.as_deref(),
     };

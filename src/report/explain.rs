@@ -266,7 +266,6 @@ pub fn document(found: Found) -> Value {
             "name": spec.name,
             "type": key_type(spec.ty),
             "is": spec.doc,
-            "supported": spec.supported,
             "example": key_example(spec.name),
         })
     };

@@ -102,7 +102,7 @@ impl Page {
         self.head(noun, &format!("`pvefleet explain {word} NAME` says more of each"));
         self.text.push_str(&self.layout.paint(Ink::Strong, "pvefleet's own keys"));
         self.text.push('\n');
-        let keys = explain::own_keys(kind).filter(|spec| spec.supported);
+        let keys = explain::own_keys(kind);
         let rows: Vec<Vec<String>> = keys.map(|spec| vec![spec.name.to_owned(), spec.doc.to_owned()]).collect();
         self.table(&rows, &[24]);
         self.title("Proxmox's options");
@@ -123,14 +123,8 @@ impl Page {
         self.head(spec.name, &format!("pvefleet's own key of a {}", kind.noun()));
         self.sentence(spec.doc);
         self.line("Value", &explain::key_type(spec.ty));
-        if !spec.supported {
-            self.line("Support", "known, and refused: this version cannot do it yet");
-        }
         let rows: Vec<Vec<String>> = explain::keys_below(spec)
-            .map(|key| {
-                let later = if key.supported { "" } else { " Not supported yet." };
-                vec![key.name.to_owned(), explain::key_type(key.ty), format!("{}{later}", key.doc)]
-            })
+            .map(|key| vec![key.name.to_owned(), explain::key_type(key.ty), key.doc.to_owned()])
             .collect();
         if !rows.is_empty() {
             self.title("Keys");

@@ -122,6 +122,16 @@ fn own_key(name: &str, ty: KeyType) -> Value {
     match (name, ty) {
         ("clone", _) => own_map(Level::Clone, |_| None),
         ("ha", _) => nullable(own_map(Level::Ha, |_| None)),
+        ("from", _) => json!({"anyOf": [
+            single,
+            {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["tag"],
+                "properties": {"tag": {"type": "string", "description": "A tag that the guest bears."}},
+            },
+            {"type": "null"},
+        ]}),
         ("defaults", _) => json!({"$ref": "#/definitions/defaults"}),
         ("vms", _) => guests(GuestKind::Qemu),
         ("containers", _) => guests(GuestKind::Lxc),

@@ -6,7 +6,7 @@ use similar::TextDiff;
 
 use super::plan_text::{effect_words, in_order_of_risk, is_made, verb};
 use super::style::{Ink, Layout};
-use crate::plan::{Action, Change, FieldChange, Plan};
+use crate::plan::{Action, Change, Effect, FieldChange, Plan};
 
 /// Renders a plan. What git and editors know as a diff, with the effects and refusals as comments.
 pub fn plan(plan: &Plan, layout: Layout) -> String {
@@ -43,6 +43,7 @@ fn guest(change: &Change) -> String {
     let address = &change.address;
     let made = is_made(change) && change.has_steps();
     let gone = change.action == Action::Delete && change.has_steps();
+    let destroyed = change.steps.iter().any(|step| step.effect == Effect::DataLoss);
     let file =
         |there: bool| if there { format!("{}/{}", address.cluster, address.name) } else { "/dev/null".to_owned() };
     let id = address.vmid.map_or_else(String::new, |vmid| format!(" {vmid}"));
@@ -55,7 +56,11 @@ fn guest(change: &Change) -> String {
         text.extend(reason.hint.iter().map(|hint| comment(&format!("hint: {hint}"))));
     }
     for volume in &change.destroys {
-        text.push_str(&if gone { format!("-{volume}  # destroyed\n") } else { comment(&format!("holds {volume}")) });
+        text.push_str(&if destroyed {
+            format!("-{volume}  # destroyed\n")
+        } else {
+            comment(&format!("holds {volume}"))
+        });
     }
     let told = |field: &&FieldChange| field.blocked.is_none();
     // What a clone brings along is no state of a guest that is not there.

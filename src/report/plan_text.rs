@@ -59,8 +59,9 @@ fn symbol(change: &Change) -> (char, &'static str, Ink) {
         (State::Unknown, _) => ('?', "could not be read", Ink::Alarm),
         (State::Waiting, _) => ('…', "waits for something else", Ink::Alarm),
         (State::Blocked, _) => ('!', "blocked", Ink::Alarm),
-        (State::Ready, Action::Create | Action::Clone) => ('+', "made", Ink::Add),
+        (State::Ready, Action::Create | Action::Clone | Action::Restore) => ('+', "made", Ink::Add),
         (State::Ready, Action::Delete) if !change.has_steps() => ('o', "not in the manifest, kept", Ink::Faint),
+        (State::Ready, Action::Recreate) => ('±', "destroyed and made anew", Ink::Remove),
         (State::Ready, Action::Delete) => ('-', "destroyed", Ink::Remove),
         (State::Ready, Action::Adopt) => ('»', "taken over", Ink::Change),
         (State::Ready, Action::Release) => ('«', "let go", Ink::Change),
@@ -74,7 +75,7 @@ fn risk(change: &Change) -> u8 {
     let worst = change.steps.iter().map(|step| step.effect).max().unwrap_or(Effect::None);
     match (change.action, change.state) {
         (Action::Delete, State::Ready) if !change.has_steps() => 7,
-        (Action::Delete, State::Ready) => 0,
+        (Action::Delete | Action::Recreate, State::Ready) => 0,
         (_, State::Unknown) => 1,
         (_, State::Blocked) => 2,
         (_, State::Waiting) => 3,
@@ -96,7 +97,7 @@ pub(super) fn in_order_of_risk(changes: &[Change]) -> Vec<&Change> {
 
 /// True for a guest that the plan makes.
 pub(super) const fn is_made(change: &Change) -> bool {
-    matches!(change.action, Action::Create | Action::Clone)
+    change.action.makes()
 }
 
 /// What happens to a guest, in words: `update`, `orphan`, `blocked: create`; nothing where nothing does.

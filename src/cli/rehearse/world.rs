@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::live::{Live, LiveCluster, LiveConfig, LiveGuest, LiveStorage, Power, Read};
 use crate::plan::{ClusterPlan, Template};
 use crate::pve::compare::is_drive;
+use crate::pve::http::percent_encode;
 use crate::pve::value::{GuestKind, Size, storage_of};
-use crate::sim::world::{GrantSpec, GuestSpec, NodeSpec, StorageSpec, TokenSpec, UserSpec};
+use crate::sim::world::{GrantSpec, GuestSpec, NodeSpec, StorageSpec, TokenSpec, UserSpec, VolumeSpec};
 use crate::sim::{Cluster, ClusterSpec, World};
 
 /// The token that the rehearsal asks with; it may what the real one may.
@@ -52,6 +53,7 @@ pub fn simulated(live: &LiveCluster, plan: &ClusterPlan) -> Result<Cluster, Stri
     let root = serde_json::json!({ "id": "root@pam", "password": SECRET });
     spec.users = vec![serde_json::from_value::<UserSpec>(root).map_err(|error| error.to_string())?];
     spec.ha = ha(live);
+    spec.volumes = backups(live);
     spec.service_times = crate::sim::ServiceTimes::Measured;
     let mut cluster = Cluster::new(spec, 1);
     for live in live.guests.values() {
@@ -136,6 +138,25 @@ fn guest(live: &LiveGuest) -> GuestSpec {
         running: live.power.known() == Some(&Power::Running),
         pool: live.pool.clone(),
     }
+}
+
+/// The backups that guests are restored from, on every node: the one that has it is not known.
+fn backups(live: &LiveCluster) -> Vec<VolumeSpec> {
+    let known = live.archives.iter().filter_map(|(volume, inside)| Some((volume, inside.known()?)));
+    known
+        .flat_map(|(volume, inside)| {
+            let lines: Vec<String> = inside
+                .iter()
+                .map(|(name, value)| match name.as_str() {
+                    "description" => format!("#{}", percent_encode(value)),
+                    _ => format!("{name}: {value}"),
+                })
+                .collect();
+            let archive = Some(lines.join("\n") + "\n");
+            let nodes = live.nodes.keys().cloned();
+            nodes.map(move |node| VolumeSpec { volid: volume.clone(), node, size: FILE, archive: archive.clone() })
+        })
+        .collect()
 }
 
 /// What waits in a guest's file, as its section has it.

@@ -303,7 +303,9 @@ pub(super) fn parse(volid: &str, text: &str) -> Archive {
     let sizes = config
         .current
         .iter()
-        .filter(|(key, value)| (is_drive(key) && sub_key(value, "media") != Some("cdrom")) || is_mount(key));
+        .filter(|(key, value)| (is_drive(key) && sub_key(value, "media") != Some("cdrom")) || is_mount(key))
+        // A VM's disk that says so is not in its backups.
+        .filter(|(key, value)| kind == GuestKind::Lxc || !is_drive(key) || sub_key(value, "backup") != Some("0"));
     let sizes =
         sizes.filter_map(|(key, value)| Some((key.clone(), Size::parse_proxmox(sub_key(value, "size")?)?.0))).collect();
     Archive { kind, config: text.to_owned(), sizes }
