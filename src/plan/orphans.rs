@@ -162,10 +162,6 @@ fn why_kept(
         );
         return blocked(ReasonCode::NotOwned, words, Some(by_name));
     }
-    if !named && creates.contains(&live.kind) {
-        let words = format!("this plan also makes a {}; it might be this one under a new name", live.kind.noun());
-        return blocked(ReasonCode::Guard, words, Some(by_name));
-    }
     if !named && let Some(what) = cluster.anything_unread() {
         return blocked(
             ReasonCode::Unread,
@@ -175,6 +171,10 @@ fn why_kept(
     }
     if is_resource(cluster, live) && cluster.lacks("/", "Sys.Console") {
         return Some((State::Blocked, super::preflight::lacking("/", "Sys.Console")));
+    }
+    if !named && creates.contains(&live.kind) {
+        let words = format!("this plan also makes a {}; it might be this one under a new name", live.kind.noun());
+        return blocked(ReasonCode::Guard, words, Some(by_name));
     }
     if cluster.lacks(&format!("/vms/{}", live.vmid), "VM.Allocate") {
         return Some((State::Blocked, super::preflight::lacking(&format!("/vms/{}", live.vmid), "VM.Allocate")));
