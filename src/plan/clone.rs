@@ -15,7 +15,7 @@ use super::planner::Cluster;
 use super::preflight::{self, Needs};
 use super::steps::Target;
 use super::template::Template;
-use super::update::secret_versions;
+use super::update::{no_room, secret_versions};
 use super::vmids::NewIds;
 use crate::desired::{CloneFrom, CloneSource, DesiredGuest};
 use crate::live::{LiveConfig, LiveGuest, Read};
@@ -218,6 +218,10 @@ pub(super) fn from_guest(
 
     let inherited = config.effective("description").unwrap_or_default();
     let (text, text_expect) = description(cluster, guest, vmid, inherited, BTreeMap::new());
+    if let Some(mut reason) = no_room(&text_expect) {
+        reason.hint = reason.hint.map(|hint| format!("{hint} in {from}, or give this guest a description of its own"));
+        return Err((State::Blocked, reason));
+    }
     let mut params = BTreeMap::from([
         ("newid".to_owned(), vmid_text.clone()),
         (name_option(guest.kind).to_owned(), Template::text(&guest.name)),

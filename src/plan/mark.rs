@@ -121,6 +121,14 @@ pub fn strip(description: &str) -> String {
     kept.join("\n").trim_end().to_owned()
 }
 
+/// Characters that Proxmox takes in a description.
+const MOST: usize = 8192;
+
+/// By how many characters a description is too long for Proxmox.
+pub fn excess(description: &str) -> usize {
+    description.chars().count().saturating_sub(MOST)
+}
+
 /// People's text with an ownership line at its end.
 pub fn embed(text: &str, line: &str) -> String {
     let text = text.trim_end();

@@ -150,7 +150,15 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
     let description = mark::exchange(live_text, &new_mark.line())
         .filter(|_| kept)
         .unwrap_or_else(|| mark::embed(&text, &new_mark.line()));
-    let writes_description = !same_value(guest.kind, "description", &description, live_text);
+    // However the line is spaced, what it says is what counts.
+    let is_said = kept && mark == Some(&new_mark);
+    let writes_description = !is_said && !same_value(guest.kind, "description", &description, live_text);
+    if writes_description && let Some(reason) = no_room(&description) {
+        change.state = State::Blocked;
+        change.class = Some(if mark.is_some() { Class::Changed } else { Class::Unknown });
+        change.reason = Some(reason);
+        return change;
+    }
     if writes_description {
         let before = Some(mark::strip(live_text)).filter(|text| !text.is_empty());
         if before.as_deref().unwrap_or_default() != text {
@@ -309,6 +317,16 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
     change.fields = fields;
     change.steps = steps;
     change
+}
+
+/// Why the ownership line cannot be written: people's notes leave no room for it, and are never cut.
+pub fn no_room(description: &str) -> Option<Reason> {
+    let excess = mark::excess(description);
+    (excess > 0).then(|| Reason {
+        code: ReasonCode::NotInPlace,
+        words: "its notes leave no room for the line of ownership: Proxmox takes 8192 characters".to_owned(),
+        hint: Some(format!("shorten the notes by {excess} characters")),
+    })
 }
 
 /// A device that comes, or goes to another bridge, needs a storage or bridge that the guest's node has.
