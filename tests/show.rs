@@ -32,7 +32,7 @@ fn one(text: &str) -> Vec<(String, String)> {
 
 /// The fleet without the places where things stand, and the ways they came there.
 fn bare(mut desired: Desired) -> Desired {
-    let nowhere = || Place { file: String::new(), line: 0, column: 0, length: 0 };
+    let nowhere = || Place { file: "".into(), line: 0, column: 0, length: 0 };
     for guest in desired.clusters.values_mut().flat_map(|cluster| &mut cluster.guests) {
         guest.routing = Routing::Named;
         guest.place = nowhere();

@@ -214,7 +214,7 @@ impl Files {
         match read_file(path) {
             Ok(text) => self.texts.push((path.display().to_string(), text)),
             Err(Unread { code, reason, line, column }) => {
-                let place = Place { file: path.display().to_string(), line, column, length: 1 };
+                let place = Place { file: path.display().to_string().into(), line, column, length: 1 };
                 let problem = Diagnostic::error(code, format!("this file {reason}")).at(&place);
                 self.problems.push(match code {
                     "encoding" => problem.hint("save it as UTF-8"),

@@ -75,7 +75,7 @@ impl Variables {
         let mut seen: BTreeMap<String, Place> = BTreeMap::new();
         for entry in entries(text) {
             let place = |length: usize| Place {
-                file: file.to_owned(),
+                file: file.into(),
                 line: entry.line,
                 column: entry.column,
                 length: u32::try_from(length.max(1)).unwrap_or(u32::MAX),

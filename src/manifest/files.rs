@@ -22,7 +22,7 @@ pub(super) fn belongs(root: Option<&Node>, text: &str) -> bool {
 
 /// The warning about a YAML file that is none.
 pub(super) fn left_out(file: &str) -> Diagnostic {
-    let start = Place { file: file.to_owned(), line: 1, column: 1, length: 1 };
+    let start = Place { file: file.into(), line: 1, column: 1, length: 1 };
     Diagnostic::warning("not-a-manifest", "this file holds none of a manifest's keys and is left out")
         .at(&start)
         .hint("move it elsewhere if it has nothing to do with the manifest")

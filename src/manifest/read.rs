@@ -109,7 +109,7 @@ impl Reader {
             let mut problem = Diagnostic::error("no-fleet", "the manifest does not say which fleet it is")
                 .hint("write `fleet: NAME` at the top; it marks the guests that this manifest owns");
             if let Some(file) = first_file {
-                problem = problem.at(&Place { file: file.to_owned(), line: 1, column: 1, length: 1 });
+                problem = problem.at(&Place { file: (*file).into(), line: 1, column: 1, length: 1 });
             }
             self.problems.list.push(problem);
         }
@@ -118,7 +118,7 @@ impl Reader {
             return (None, problems);
         }
         let complete = !problems.iter().any(Diagnostic::is_error);
-        let nowhere = Place { file: String::new(), line: 1, column: 1, length: 1 };
+        let nowhere = Place { file: "".into(), line: 1, column: 1, length: 1 };
         let fleet = Fleet {
             complete,
             name: self.name.unwrap_or(Spanned { value: String::new(), place: nowhere }),

@@ -56,7 +56,7 @@ impl Mark {
 
     /// The same as a value of its own.
     pub fn place(&self) -> Place {
-        Place { file: self.file.to_string(), line: self.line, column: self.column, length: self.length }
+        Place { file: Arc::clone(&self.file), line: self.line, column: self.column, length: self.length }
     }
 }
 

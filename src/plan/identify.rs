@@ -1,6 +1,6 @@
 //! Which live guest is which manifest guest, and what proves it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::document::{Reason, ReasonCode};
 use super::mark::{self, Mark, Marked};
@@ -17,14 +17,28 @@ pub struct Marks<'a> {
     /// Part of the fleet.
     pub scope: &'a str,
     by_vmid: BTreeMap<Vmid, Marked>,
-    bearing: BTreeMap<(GuestKind, String), Vec<Vmid>>,
-    named: BTreeMap<(GuestKind, String), Vec<Vmid>>,
+    bearing: ByName,
+    named: ByName,
+}
+
+/// Guests by kind and name, in the order of their ids. It is only asked, never walked: nothing depends on its order.
+#[derive(Default)]
+struct ByName(BTreeMap<GuestKind, HashMap<String, Vec<Vmid>>>);
+
+impl ByName {
+    fn add(&mut self, kind: GuestKind, name: &str, vmid: Vmid) {
+        self.0.entry(kind).or_default().entry(name.to_owned()).or_default().push(vmid);
+    }
+
+    fn of(&self, kind: GuestKind, name: &str) -> &[Vmid] {
+        self.0.get(&kind).and_then(|names| names.get(name)).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// What a manifest guest is in the cluster.
 pub enum Found<'a> {
     /// It is this one, and it is ours.
-    Ours(&'a LiveGuest, Mark),
+    Ours(&'a LiveGuest, &'a Mark),
     /// It is this one, it is nobody's, and it may be adopted.
     Unowned(&'a LiveGuest),
     /// It may be this one; whose it is could not be read.
@@ -39,20 +53,20 @@ impl<'a> Marks<'a> {
     /// Reads the marks of all guests whose configuration is known.
     pub fn read(cluster: &'a str, fleet: &'a str, scope: &'a str, live: &LiveCluster) -> Self {
         let mut by_vmid = BTreeMap::new();
-        let mut named: BTreeMap<_, Vec<Vmid>> = BTreeMap::new();
+        let mut named = ByName::default();
         for (vmid, guest) in &live.guests {
             if let Some(name) = guest.name.known() {
-                named.entry((guest.kind, name.clone())).or_default().push(*vmid);
+                named.add(guest.kind, name, *vmid);
             }
             if let Some(description) = guest.config.known().and_then(|config| config.effective("description")) {
                 by_vmid.insert(*vmid, mark::read(description));
             }
         }
-        let mut marks = Self { cluster, fleet, scope, by_vmid, bearing: BTreeMap::new(), named };
-        let mut bearing: BTreeMap<_, Vec<Vmid>> = BTreeMap::new();
+        let mut marks = Self { cluster, fleet, scope, by_vmid, bearing: ByName::default(), named };
+        let mut bearing = ByName::default();
         for guest in live.guests.values() {
             if let Some(mark) = marks.ours(guest) {
-                bearing.entry((mark.kind, mark.guest.clone())).or_default().push(guest.vmid);
+                bearing.add(mark.kind, &mark.guest, guest.vmid);
             }
         }
         marks.bearing = bearing;
@@ -69,12 +83,12 @@ impl<'a> Marks<'a> {
 
     /// The guests that bear the line of this guest.
     pub fn bearing(&self, kind: GuestKind, guest: &str) -> &[Vmid] {
-        self.bearing.get(&(kind, guest.to_owned())).map_or(&[], Vec::as_slice)
+        self.bearing.of(kind, guest)
     }
 
     /// The guests of this name.
     pub fn named(&self, kind: GuestKind, name: &str) -> &[Vmid] {
-        self.named.get(&(kind, name.to_owned())).map_or(&[], Vec::as_slice)
+        self.named.of(kind, name)
     }
 
     /// The mark whatever it says.
@@ -117,7 +131,7 @@ pub fn find<'a>(
     guest: &DesiredGuest,
     is_listed: &dyn Fn(GuestKind, &str) -> bool,
     live: &'a LiveCluster,
-    marks: &Marks<'_>,
+    marks: &'a Marks<'_>,
 ) -> Found<'a> {
     let bearing: Vec<(&LiveGuest, &Mark)> = marks
         .bearing(guest.kind, &guest.name)
@@ -135,7 +149,7 @@ pub fn find<'a>(
     match guest.vmid {
         Some(vmid) => find_by_vmid(guest, vmid, is_listed, live, marks, bearing.first().copied()),
         None => match bearing.first() {
-            Some((seen, mark)) => Found::Ours(seen, (*mark).clone()),
+            Some((seen, mark)) => Found::Ours(seen, mark),
             None => {
                 find_by_former_name(guest, is_listed, live, marks).unwrap_or_else(|| find_by_name(guest, live, marks))
             }
@@ -148,7 +162,7 @@ fn find_by_vmid<'a>(
     vmid: Vmid,
     is_listed: &dyn Fn(GuestKind, &str) -> bool,
     live: &'a LiveCluster,
-    marks: &Marks<'_>,
+    marks: &'a Marks<'_>,
     bearing: Option<(&'a LiveGuest, &Mark)>,
 ) -> Found<'a> {
     if let Some((seen, _)) = bearing.filter(|(seen, _)| seen.vmid != vmid) {
@@ -181,7 +195,7 @@ fn find_by_vmid<'a>(
         if is_other {
             return taken(format!("{named} is {} of this manifest", mark.guest));
         }
-        return Found::Ours(seen, mark.clone());
+        return Found::Ours(seen, mark);
     }
     if is_unfinished(seen) {
         return Found::Unowned(seen);
@@ -208,7 +222,7 @@ fn find_by_former_name<'a>(
     guest: &DesiredGuest,
     is_listed: &dyn Fn(GuestKind, &str) -> bool,
     live: &'a LiveCluster,
-    marks: &Marks<'_>,
+    marks: &'a Marks<'_>,
 ) -> Option<Found<'a>> {
     let former = guest.renamed_from.as_ref()?;
     let conflict = |words: String, hint: &str| {
@@ -230,7 +244,7 @@ fn find_by_former_name<'a>(
         return conflict(words, "choose another name, or rename the other one by hand");
     }
     let seen = live.guests.get(first)?;
-    Some(Found::Ours(seen, marks.ours(seen)?.clone()))
+    Some(Found::Ours(seen, marks.ours(seen)?))
 }
 
 fn find_by_name<'a>(guest: &DesiredGuest, live: &'a LiveCluster, marks: &Marks<'_>) -> Found<'a> {

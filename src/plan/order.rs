@@ -10,6 +10,9 @@ use super::document::{Action, Change};
 pub fn sort(changes: &mut Vec<Change>) {
     let key = |change: &Change| (change.action == Action::Delete, change.address.kind, change.address.name.clone());
     changes.sort_by_cached_key(key);
+    if changes.iter().all(|change| change.after.is_empty()) {
+        return;
+    }
     let names: BTreeMap<String, usize> = changes
         .iter()
         .enumerate()

@@ -1,7 +1,7 @@
 //! The planner: every cluster's guests identified, compared, ordered and guarded.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::accept::{Acceptance, AcceptanceKind};
 use super::document::{
@@ -32,6 +32,9 @@ pub struct PlanOptions {
     pub partial: bool,
 }
 
+/// The clusters that each guest of the manifest is routed to. Nothing depends on the order.
+type Routed<'a> = HashMap<(GuestKind, &'a str), Vec<&'a str>>;
+
 /// One cluster while it is planned.
 pub struct Cluster<'a> {
     /// Its name in the settings.
@@ -46,10 +49,11 @@ pub struct Cluster<'a> {
     pub live: &'a LiveCluster,
     /// What the run may do.
     pub options: &'a PlanOptions,
-    marks: Marks<'a>,
-    elsewhere: &'a BTreeMap<(GuestKind, String), Vec<(String, Vmid)>>,
+    marks: &'a Marks<'a>,
+    /// The marks of every cluster that was read: a guest may live in another one.
+    all_marks: &'a BTreeMap<&'a str, Marks<'a>>,
     /// The clusters that each guest of the manifest is routed to.
-    routed: &'a BTreeMap<(GuestKind, &'a str), Vec<&'a str>>,
+    routed: &'a Routed<'a>,
     /// Guests that might be one which is not found: unfinished ones, and those whose name or notes are not known.
     doubtful: Vec<&'a LiveGuest>,
     unread: Vec<Unread>,
@@ -68,8 +72,13 @@ pub fn plan(desired: &Desired, live: &Live, options: &PlanOptions) -> Result<Pla
     if !problems.is_empty() {
         return Err(problems);
     }
-    let elsewhere = marked_guests(desired, live);
-    let mut routed: BTreeMap<(GuestKind, &str), Vec<&str>> = BTreeMap::new();
+    let mut marks: BTreeMap<&str, Marks<'_>> = BTreeMap::new();
+    for (name, cluster) in &live.clusters {
+        if let Read::Known(cluster) = cluster {
+            marks.insert(name, Marks::read(name, &desired.fleet, &desired.scope, cluster));
+        }
+    }
+    let mut routed = Routed::new();
     for (name, cluster) in &desired.clusters {
         for guest in &cluster.guests {
             routed.entry((guest.kind, guest.name.as_str())).or_default().push(name);
@@ -83,7 +92,7 @@ pub fn plan(desired: &Desired, live: &Live, options: &PlanOptions) -> Result<Pla
     {
         let part = match live.clusters.get(name) {
             Some(Read::Known(seen)) => {
-                let marks = Marks::read(name, &desired.fleet, &desired.scope, seen);
+                let Some(own) = marks.get(name.as_str()) else { continue };
                 let cluster = Cluster {
                     name,
                     fleet: &desired.fleet,
@@ -91,9 +100,9 @@ pub fn plan(desired: &Desired, live: &Live, options: &PlanOptions) -> Result<Pla
                     desired: wanted,
                     live: seen,
                     options,
-                    doubtful: doubtful(&marks, seen),
-                    marks,
-                    elsewhere: &elsewhere,
+                    doubtful: doubtful(own, seen),
+                    marks: own,
+                    all_marks: &marks,
                     routed: &routed,
                     unread: unread_items(seen),
                     used: &used,
@@ -213,21 +222,6 @@ fn is_target(options: &PlanOptions, cluster: &str, guest: &str) -> bool {
     options.targets.is_empty() || options.targets.iter().any(|target| names(target, cluster, guest))
 }
 
-/// Where each marked guest of this fleet lives, over all clusters that were read.
-fn marked_guests(desired: &Desired, live: &Live) -> BTreeMap<(GuestKind, String), Vec<(String, Vmid)>> {
-    let mut found: BTreeMap<(GuestKind, String), Vec<(String, Vmid)>> = BTreeMap::new();
-    for (name, cluster) in &live.clusters {
-        let Read::Known(cluster) = cluster else { continue };
-        let marks = Marks::read(name, &desired.fleet, &desired.scope, cluster);
-        for guest in cluster.guests.values() {
-            if let Some(mark) = marks.ours(guest) {
-                found.entry((guest.kind, mark.guest.clone())).or_default().push((name.clone(), guest.vmid));
-            }
-        }
-    }
-    found
-}
-
 /// Guests of a cluster that might be a guest of the manifest which is not found.
 fn doubtful<'a>(marks: &Marks<'_>, live: &'a LiveCluster) -> Vec<&'a LiveGuest> {
     let tag = mark::fleet_tag(marks.fleet);
@@ -256,8 +250,8 @@ fn unread_items(live: &LiveCluster) -> Vec<Unread> {
         }
     }
     for guest in live.guests.values() {
-        let on_read_node = live.nodes.get(&guest.node).is_some_and(|node| node.lists.unread().is_none());
-        if let Some(why) = guest.config.unread().filter(|_| on_read_node) {
+        let on_read_node = || live.nodes.get(&guest.node).is_some_and(|node| node.lists.unread().is_none());
+        if let Some(why) = guest.config.unread().filter(|_| on_read_node()) {
             push(format!("{} {}", guest.kind.noun(), guest.vmid), why);
         }
     }
@@ -369,13 +363,13 @@ impl Cluster<'_> {
     }
 
     fn guest(&self, guest: &DesiredGuest, ids: &mut NewIds, claimed: &mut BTreeSet<Vmid>) -> Change {
-        match identify::find(guest, &|kind, name| self.is_listed(kind, name), self.live, &self.marks) {
+        match identify::find(guest, &|kind, name| self.is_listed(kind, name), self.live, self.marks) {
             Found::Ours(live, mark) => {
                 claimed.insert(live.vmid);
                 if guest.released {
-                    return update::release(self, guest, live, &mark);
+                    return update::release(self, guest, live, mark);
                 }
-                let mut change = update::update(self, guest, live, Some(&mark));
+                let mut change = update::update(self, guest, live, Some(mark));
                 if guest.recreate.as_ref().is_some_and(|recreate| recreate.value) {
                     change = recreate::recreate(self, guest, live, change, ids);
                 }
@@ -505,10 +499,10 @@ impl Cluster<'_> {
         if let Some(reason) = self.read_only() {
             return Some((State::Blocked, reason));
         }
-        let elsewhere = self.elsewhere.get(&(guest.kind, guest.name.clone()));
-        if let Some((cluster, vmid)) = elsewhere.and_then(|found| {
-            found.iter().find(|(cluster, _)| cluster != self.name && !self.is_routed_to(guest, cluster))
-        }) {
+        let elsewhere = self.all_marks.iter().filter(|(cluster, _)| **cluster != self.name);
+        let mut elsewhere =
+            elsewhere.filter_map(|(cluster, marks)| Some((*cluster, *marks.bearing(guest.kind, &guest.name).first()?)));
+        if let Some((cluster, vmid)) = elsewhere.find(|(cluster, _)| !self.is_routed_to(guest, cluster)) {
             let words = format!("lives in {cluster} as {vmid}, routed to {}", self.name);
             let hint = Some(format!("write `cluster: {cluster}`, or let it go there first"));
             return reason(State::Blocked, ReasonCode::LivesElsewhere, words, hint);

@@ -4,6 +4,7 @@
 //! (`examples/pve_tables.rs` makes them). They hold facts only: names, types, ranges, defaults.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,11 @@ impl Catalog {
             return spec.index.is_none().then_some(spec);
         }
         let (stem, index) = split_index(name)?;
-        let spec = self.options.get(&format!("{stem}[n]"))?;
+        // Without making the name `net[n]`: this is asked for every option of every guest.
+        let after = self.options.range::<str, _>((Bound::Excluded(stem), Bound::Unbounded));
+        let spec = after
+            .take_while(|(key, _)| key.starts_with(stem))
+            .find_map(|(key, spec)| (key.get(stem.len()..) == Some("[n]")).then_some(spec))?;
         let range = spec.index?;
         (range[0] <= index && index <= range[1]).then_some(spec)
     }

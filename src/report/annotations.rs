@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     fn problem() -> Diagnostic {
-        let place = |line| Place { file: "a b/f,1.yaml".to_owned(), line, column: 5, length: 3 };
+        let place = |line| Place { file: "a b/f,1.yaml".into(), line, column: 5, length: 3 };
         Diagnostic::error("wrong-value", "50% is\nwrong").at(&place(7)).also(&place(2), "first here").hint("write 5")
     }
 

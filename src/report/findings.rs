@@ -75,11 +75,11 @@ fn draw<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Vec<Group<'a>> 
     let mut drawn: Vec<(&str, Snippet<'a, _>)> = Vec::new();
     let mut unseen: Vec<Element<'a>> = Vec::new();
     for (place, words) in places {
-        let Some((source, span)) = sources.texts.get(&place.file).and_then(|text| Some((text, span(text, place)?)))
+        let Some((source, span)) = sources.texts.get(&*place.file).and_then(|text| Some((text, span(text, place)?)))
         else {
             unseen.push(match words {
                 None => {
-                    let origin = Origin::path(place.file.as_str()).line(place.line as usize);
+                    let origin = Origin::path(&*place.file).line(place.line as usize);
                     origin.char_column(place.column as usize).into()
                 }
                 Some(words) => {
@@ -93,12 +93,12 @@ fn draw<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Vec<Group<'a>> 
             None => AnnotationKind::Primary.span(span),
             Some(words) => AnnotationKind::Context.span(span).label(words),
         };
-        if let Some(index) = drawn.iter().position(|(file, _)| *file == place.file) {
+        if let Some(index) = drawn.iter().position(|(file, _)| *file == &*place.file) {
             let (file, snippet) = drawn.remove(index);
             drawn.insert(index, (file, snippet.annotation(annotation)));
         } else {
-            let snippet = Snippet::source(source.as_str()).path(place.file.as_str()).annotation(annotation);
-            drawn.push((place.file.as_str(), snippet));
+            let snippet = Snippet::source(source.as_str()).path(&*place.file).annotation(annotation);
+            drawn.push((&*place.file, snippet));
         }
     }
     let mut group = if drawn.is_empty() && unseen.is_empty() && diagnostic.hint.is_none() {
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     fn place(file: &str, line: u32, column: u32, length: u32) -> Place {
-        Place { file: file.to_owned(), line, column, length }
+        Place { file: file.into(), line, column, length }
     }
 
     fn check(diagnostic: Diagnostic, text_of_file: &str, expected: &str) {
