@@ -456,12 +456,11 @@ impl Comparison<'_> {
         keys: &BTreeMap<String, Option<String>>,
         live: Option<&str>,
     ) {
-        let seen = match live.map(|text| (text, property::split(text, format))) {
-            None => None,
-            Some((_, Ok(seen))) => Some(seen),
+        let seen_or_empty = match live.map(|text| (text, property::split(text, format))) {
+            None => Properties::new(),
+            Some((_, Ok(seen))) => seen,
             Some((text, Err(_))) => return self.unreadable(name, desired, text),
         };
-        let seen_or_empty = seen.clone().unwrap_or_default();
         let ignored = |key: &String| is_ignored(&self.guest.ignore, &format!("{name}.{key}"));
         let changed: Vec<String> = differing_keys(self.kind(), name, format, keys, whole, &seen_or_empty)
             .into_iter()
@@ -484,7 +483,7 @@ impl Comparison<'_> {
         }
         let after_text = property::print(&result, format);
         let effect = self.effect(name, live, Some(&after_text));
-        let new = seen.is_none();
+        let new = live.is_none();
         if new {
             self.field(name, live.map(str::to_owned), Some(after_text), effect, desired);
         } else {

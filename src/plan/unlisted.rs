@@ -1,7 +1,5 @@
 //! Options that are set live and not listed: shown, removed where that was asked for, never hidden.
 
-use std::collections::BTreeSet;
-
 use super::document::FieldChange;
 use super::options::{Comparison, is_ignored};
 use crate::desired::Unlisted;
@@ -15,12 +13,18 @@ impl Comparison<'_> {
             return;
         }
         let config = self.seen.config;
-        let names: BTreeSet<&String> = config.current.keys().chain(config.pending.keys()).collect();
+        // Nearly always nothing waits, and the names are those of the current values.
+        let only_pending = config.pending.keys().filter(|name| !config.current.contains_key(*name));
+        let mut names: Vec<&String> = config.current.keys().chain(only_pending).collect();
+        names.sort_unstable();
         for name in names {
-            let Some(live) = config.effective(name) else { continue };
             let listed = self.guest.options.contains_key(name) || is_ignored(&self.guest.ignore, name);
+            let Some(live) = config.effective(name).filter(|_| !listed) else { continue };
+            if is_bookkeeping(self.kind(), name, live) {
+                continue;
+            }
             let Some(spec) = catalog(self.kind()).find(name) else { continue };
-            if listed || is_bookkeeping(self.kind(), name, live) || is_default(self.kind(), name, spec, live) {
+            if is_default(self.kind(), name, spec, live) {
                 continue;
             }
             let removable = is_plain(self.kind(), name) && self.only_root_removes(name, live).is_none();

@@ -1,0 +1,108 @@
+//! What holds of every plan, over arbitrary fleets that meet arbitrary worlds in the simulator, whose lists lag.
+//!
+//! - (a) applied, and planned again, nothing is left that could be done;
+//! - (b) nothing without proven ownership is changed, nothing protected or locked is touched, nothing is destroyed that
+//!   was not asked for: an observer judges that reads the simulator's own state;
+//! - (c) the same answers in another order give the same bytes;
+//! - (d) where something could not be read, nothing is made and nothing is deleted;
+//! - (e) what the steps say they lead to is what the simulator then holds.
+//!
+//! `PVEFLEET_CASES=3000` makes more cases, `PVEFLEET_SEED=17` runs that one alone and says more about it.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
+
+mod case;
+mod coverage;
+mod defects;
+mod dice;
+mod judge;
+mod observer;
+mod reading;
+mod run;
+#[path = "../support/mod.rs"]
+mod support;
+mod wishes;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use case::Case;
+use defects::Defect;
+use run::{Stats, Violation};
+
+/// Cases of the everyday run.
+const CASES: u64 = 240;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Runs one case in virtual time.
+fn check(seed: u64, defect: Option<Defect>) -> Result<Stats, Violation> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(run::check(&Case::new(seed), defect))
+}
+
+/// Runs the cases on every processor, and gives what each came to, by seed.
+fn all(seeds: std::ops::Range<u64>) -> Vec<(u64, Result<Stats, Violation>)> {
+    let next = AtomicU64::new(seeds.start);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut results: Vec<(u64, Result<Stats, Violation>)> = std::thread::scope(|scope| {
+        let worker = || {
+            let mut results = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds.end {
+                    return results;
+                }
+                results.push((seed, check(seed, None)));
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    results.sort_by_key(|(seed, _)| *seed);
+    results
+}
+
+#[test]
+fn plans_of_arbitrary_fleets_in_arbitrary_worlds() {
+    if let Some(seed) = number("PVEFLEET_SEED") {
+        let case = Case::new(seed);
+        println!("{case:#?}\n{}", case.manifest(None));
+        check(seed, None).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        return;
+    }
+    let first = number("PVEFLEET_FIRST").unwrap_or(1);
+    let cases = number("PVEFLEET_CASES").unwrap_or(CASES);
+    let results = all(first..first + cases);
+    let wrong: Vec<String> =
+        results.iter().filter_map(|(seed, result)| Some(format!("seed {seed}: {}", result.as_ref().err()?))).collect();
+    assert!(
+        wrong.is_empty(),
+        "{} of {cases} cases:\n\n{}",
+        wrong.len(),
+        wrong.iter().take(12).cloned().collect::<Vec<_>>().join("\n\n")
+    );
+    let stats: Vec<&Stats> = results.iter().filter_map(|(_, result)| result.as_ref().ok()).collect();
+    let large = stats.iter().filter(|stats| stats.guests >= 5 && stats.clusters >= 2 && stats.differing >= 3).count();
+    let (table, missed) = coverage::table();
+    println!(
+        "plan_properties: {cases} cases from seed {first}, {large} with five guests or more, two clusters and three options that differ\n{table}"
+    );
+    assert!(large * 2 >= stats.len(), "only {large} of {} cases are large", stats.len());
+    assert!(missed.is_empty(), "never met: {}\n{table}", missed.join(", "));
+}
+
+#[test]
+fn every_planted_defect_is_caught() {
+    let most = number("PVEFLEET_CASES").unwrap_or(CASES);
+    let mut escaped = Vec::new();
+    for defect in Defect::ALL {
+        let caught = (1..=most).find_map(|seed| Some((seed, check(seed, Some(*defect)).err()?)));
+        match caught {
+            Some((seed, violation)) => println!("defect {defect:?}: caught by {} at seed {seed}", violation.property),
+            None => escaped.push(format!("{defect:?}")),
+        }
+    }
+    assert!(escaped.is_empty(), "not caught in {most} cases: {}", escaped.join(", "));
+}
