@@ -21,6 +21,7 @@ use super::versions::{self, Fit};
 use super::vmids::NewIds;
 use crate::desired::{DesiredGuest, DesiredOption, Drive, OptionValue, Power};
 use crate::live::LiveConfig;
+use crate::pve::compare::is_default;
 use crate::pve::http::Method;
 use crate::pve::property;
 use crate::pve::schema::catalog;
@@ -187,7 +188,7 @@ fn from_nothing(
                 continue;
             }
             secrets.extend(reference.version.map(|version| (name.clone(), version)));
-        } else if readable {
+        } else if readable && !is_at_default(guest.kind, name, &text) {
             expect.push(Expect::Option { name: name.clone(), value: text });
         }
         if let OptionValue::Drive(Drive { import: Some(_), size: Some(size), .. }) = &option.value {
@@ -286,6 +287,11 @@ pub(super) fn tags_field(guest: &DesiredGuest, before: Option<String>, tags: &st
         field.layer = Some(option.layer.clone());
     }
     field
+}
+
+/// True for a value that Proxmox may as well not store: nothing need be read back.
+fn is_at_default(kind: GuestKind, name: &str, text: &str) -> bool {
+    catalog(kind).find(name).is_some_and(|spec| is_default(kind, name, spec, text))
 }
 
 /// What an option is when the guest is made: what is sent, and what people read and must be read back.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pvefleet::apply::GuestResult;
+use pvefleet::apply::{GuestOutcome, GuestResult};
 use pvefleet::client::{ReadOnlyClient, Reader};
 use pvefleet::desired::Desired;
 use pvefleet::live::Live;
@@ -38,6 +38,17 @@ pub fn brief(change: &Change) -> String {
         change.reason.as_ref().map_or_else(String::new, |reason| format!(" {}: {}", reason.code, reason.words));
     let (address, vmid) = (&change.address, change.address.vmid.map_or(0, |vmid| vmid.get()));
     format!("{address} {vmid} {} {}{reason}\n{}", change.action, change.state, steps.join("\n"))
+}
+
+fn failed(guest: &GuestOutcome, plan: &Plan) -> String {
+    let change = plan.changes().find(|change| change.address == guest.address).map_or_else(String::new, brief);
+    format!(
+        "{} {}: {}\n{change}\n{}",
+        guest.address,
+        guest.result,
+        guest.words.as_deref().unwrap_or_default(),
+        text(plan)
+    )
 }
 
 /// A property that does not hold.
@@ -197,7 +208,7 @@ pub async fn check(case: &Case, defect: Option<Defect>) -> Result<Stats, Violati
             && !matches!(guest.result, GuestResult::Blocked | GuestResult::Waiting | GuestResult::Unknown);
         // A backup that runs keeps others from its guest.
         if bad && case.backup.is_none() {
-            return violated("a: a plan can be carried out", format!("{guest:#?}\n{}", text(&plan)));
+            return violated("a: a plan can be carried out", failed(guest, &plan));
         }
     }
     tokio::time::sleep(Duration::from_secs(600)).await;
@@ -225,7 +236,7 @@ pub async fn check(case: &Case, defect: Option<Defect>) -> Result<Stats, Violati
         }
         let outcome = world.carry_out(&again).await;
         if let Some(guest) = outcome.guests.iter().find(|guest| guest.result == GuestResult::Failed) {
-            return violated("a: a plan can be carried out", format!("{guest:#?}\n{}", text(&again)));
+            return violated("a: a plan can be carried out", failed(guest, &again));
         }
         live = read().await;
         last = again;
