@@ -21,6 +21,7 @@ mod orphans;
 mod planner;
 mod preflight;
 pub mod privileges;
+mod protection;
 mod recreate;
 mod restore;
 mod steps;

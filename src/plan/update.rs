@@ -15,6 +15,7 @@ use super::migrate;
 use super::options::{self, Differences, Seen, Write};
 use super::planner::Cluster;
 use super::preflight::Needs;
+use super::protection;
 use super::steps::{Sequence, Target};
 use super::template::Template;
 use crate::desired::{DesiredGuest, OptionValue, Power};
@@ -195,6 +196,9 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         fields.push(plain_field(&key, Some(volume.clone()), None, Effect::DataLoss, guest));
         change.destroys.push(format!("{key} {volume}"));
         writes.push(Write::Destroy { option: key });
+    }
+    if protection::block(guest.kind, config, &mut fields, &mut writes) {
+        change.destroys.clear();
     }
     let writes_any = !writes.is_empty();
     let Sequence { now: mut steps, off, last } = target.sequence(writes);

@@ -26,6 +26,10 @@ fn is_drive(key: &str) -> bool {
     })
 }
 
+fn makes(action: Action) -> bool {
+    matches!(action, Action::Create | Action::Clone | Action::Restore)
+}
+
 impl Judge<'_> {
     fn accepted(&self, kind: AcceptanceKind, change: &Change, device: Option<&str>) -> bool {
         self.accept.iter().any(|accept| {
@@ -59,12 +63,12 @@ impl Judge<'_> {
         for change in plan.changes().filter(|change| change.has_steps()) {
             let wrong = |words: &str| violated("b", format!("{words}: {}\n{}", brief(change), text(plan)));
             let Some((vmid, guest)) = self.guest(change) else {
-                if matches!(change.action, Action::Create | Action::Clone) {
+                if makes(change.action) {
                     continue;
                 }
                 return wrong("a guest that is not there is changed");
             };
-            if matches!(change.action, Action::Create | Action::Clone) {
+            if makes(change.action) {
                 return wrong("a guest is made where one is");
             }
             let proven = guest.proven(&change.address.cluster, vmid);
@@ -78,6 +82,13 @@ impl Judge<'_> {
             }
             if guest.option("lock").is_some() {
                 return wrong("a locked guest is touched");
+            }
+            if change.action == Action::Recreate {
+                let asked = self.entry(change).contains("recreate: true")
+                    && self.accepted(AcceptanceKind::Recreate, change, None);
+                if guest.is_protected() || !asked {
+                    return wrong("a guest is made anew that is protected, or that nobody asked for");
+                }
             }
             if change.action == Action::Delete {
                 let by_name = self.accepted(AcceptanceKind::Delete, change, None);
@@ -223,7 +234,7 @@ impl Judge<'_> {
             })
         };
         for change in plan.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.changes) {
-            let makes = change.has_steps() && matches!(change.action, Action::Create | Action::Clone);
+            let makes = change.has_steps() && makes(change.action);
             let deletes = change.has_steps() && change.action == Action::Delete;
             let has_id = self.entry(change).contains("vmid: ");
             if (path.ends_with("status") || path.ends_with("resources")) && change.has_steps() {
@@ -269,6 +280,7 @@ pub fn expectations(plan: &Plan, outcome: &Outcome, live: &Live, world: &World) 
         for expect in change.steps.iter().flat_map(|step| &step.expect) {
             let about = match expect {
                 Expect::Size { drive, .. } => format!("size {drive}"),
+                Expect::Storage { drive, .. } => format!("storage {drive}"),
                 Expect::Option { name, .. } | Expect::NoOption { name } => name.clone(),
                 Expect::Exists | Expect::Gone => "exists".to_owned(),
                 Expect::Power(_) => "power".to_owned(),
@@ -307,6 +319,15 @@ pub fn expectations(plan: &Plan, outcome: &Outcome, live: &Live, world: &World) 
                     let live =
                         live.split(',').find_map(|part| part.strip_prefix("size=")).and_then(Size::parse_proxmox);
                     size_matches(Size::parse_proxmox(size), live)
+                }),
+                Expect::Storage { drive, storage } => held.is_some_and(|held| {
+                    held.option(drive).is_some_and(|value| value.starts_with(&format!("{storage}:")))
+                }),
+                Expect::Ha(wanted) => seen.is_none_or(|seen| match &seen.ha {
+                    Some(Read::Known(held)) => wanted
+                        .as_ref()
+                        .is_some_and(|wanted| wanted.iter().all(|(key, value)| held.get(key) == Some(value))),
+                    _ => wanted.is_none(),
                 }),
                 Expect::Pool(pool) => seen.is_none_or(|seen| seen.pool.as_ref() == Some(pool)),
             };

@@ -342,6 +342,7 @@ fn only_what_waited(case: &Case, first: &Plan, again: &Plan) -> Result<(), Viola
             ReasonCode::TaskRunning,
             ReasonCode::Unread,
             ReasonCode::NoFreeVmid,
+            ReasonCode::Protected,
         ];
         let was_put_off = put_off.get(&key(&change.address)).is_some_and(|before| {
             before.state == State::Waiting || before.reason.as_ref().is_some_and(|reason| lifted.contains(&reason.code))
