@@ -192,6 +192,9 @@ pub(super) fn from_guest(
     if cluster.lacks(&format!("/vms/{}", live.vmid), "VM.Clone") {
         return Err((State::Blocked, preflight::lacking(&format!("/vms/{}", live.vmid), "VM.Clone")));
     }
+    if let Some(reason) = guest.pool.as_ref().and_then(|pool| cluster.missing_pool(pool)) {
+        return Err((State::Blocked, reason));
+    }
     let (vmid, vmid_text) = choose_id(cluster, guest, ids)?;
     change.address.vmid = Some(vmid);
     change.node = Some(then.clone().unwrap_or_else(|| node.clone()));

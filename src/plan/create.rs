@@ -19,9 +19,9 @@ use super::template::{Hole, Template};
 use super::update::{plain_field, secret_versions, wanted_text};
 use super::versions::{self, Fit};
 use super::vmids::NewIds;
-use crate::desired::{DesiredGuest, DesiredOption, Drive, OptionValue, Power};
+use crate::desired::{DesiredGuest, DesiredOption, Drive, DriveForm, OptionValue, Power};
 use crate::live::LiveConfig;
-use crate::pve::compare::is_default;
+use crate::pve::compare::{is_default, stem};
 use crate::pve::http::Method;
 use crate::pve::property;
 use crate::pve::schema::catalog;
@@ -178,6 +178,13 @@ fn from_nothing(
             Fit::Refused(reason) => field.blocked = Some(reason),
             Fit::Written(former) if value == Template::text(&text) => value = Template::text(former),
             Fit::Written(_) | Fit::AsItIs => {}
+        }
+        if let OptionValue::Drive(Drive { form: DriveForm::Volume(volume), .. }) = &option.value
+            && stem(volume) == "unused"
+        {
+            let words = format!("there is no {volume}: the guest is not there yet");
+            let hint = Some("name the volume itself, or write `storage` and `size` for a new one".to_owned());
+            field.blocked = Some(Reason { code: ReasonCode::NotFound, words, hint });
         }
         change.fields.push(field);
         let readable = catalog(guest.kind).find(name).is_some_and(|spec| spec.update);

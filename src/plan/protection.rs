@@ -21,7 +21,7 @@ pub fn block(kind: GuestKind, config: &LiveConfig, fields: &mut [FieldChange], w
         let option = write.option();
         let live = config.current.get(option).map(String::as_str).unwrap_or_default();
         let refused = match (kind, write) {
-            (_, Write::Destroy { .. }) => true,
+            (_, Write::Destroy { .. } | Write::Rekey { .. }) => true,
             (GuestKind::Lxc, Write::Set { .. } | Write::Delete { .. }) => is_drive(kind, option),
             (GuestKind::Qemu, Write::Delete { .. }) => holds_data(kind, option, live),
             _ => false,

@@ -43,6 +43,8 @@ pub struct Entity {
     /// Its options in the world.
     pub config: BTreeMap<String, String>,
     pub running: bool,
+    /// High availability looks after it, in this state.
+    pub ha: Option<&'static str>,
     /// Its entry in the manifest, without the cluster's heading.
     pub entry: Option<String>,
     /// The cluster that the manifest has it in.
@@ -202,7 +204,7 @@ fn entity(dice: &mut Dice, index: usize, clusters: &[&'static str], others: &[En
         57..61 => Owner::OtherCluster,
         61..64 => Owner::OtherFleet,
         64..66 => Owner::Unclear,
-        66..76 => Owner::Nobody,
+        66..77 => Owner::Nobody,
         _ => Owner::Absent,
     };
     let mut config = match kind {
@@ -246,10 +248,24 @@ fn entity(dice: &mut Dice, index: usize, clusters: &[&'static str], others: &[En
         node,
         owner,
         running: dice.percent(45),
+        ha: None,
         config,
         entry: None,
         listed_in: cluster,
     };
+    entity.running &= !entity.config.contains_key("template");
+    if cluster == "production" && entity.owner != Owner::Absent && dice.percent(8) {
+        entity.ha = Some(if entity.running { "started" } else { "stopped" });
+    }
+    if let Some(other) = others.last()
+        && entity.owner == Owner::Nobody
+        && other.owner == Owner::Nobody
+        && (other.cluster, other.kind) == (cluster, kind)
+    {
+        entity.name = other.name.clone();
+        entity.config.insert(name_option.to_owned(), other.name.clone());
+        return entity;
+    }
     if dice.percent(78) {
         let routed_away = dice.percent(3).then(|| dice.pick(clusters));
         entity.listed_in = routed_away.unwrap_or(cluster);
@@ -287,6 +303,7 @@ fn vm(dice: &mut Dice, vmid: u32) -> BTreeMap<String, String> {
     maybe(4, "lock", &["backup", "migrate", "clone", "create"]);
     maybe(10, "hotplug", &["0", "disk,network,usb,cpu,memory"]);
     maybe(15, "ciuser", &["admin"]);
+    maybe(20, "ide2", &["local-lvm:vm-ID-cloudinit,media=cdrom"]);
     maybe(10, "startup", &["order=2,up=30"]);
     maybe(5, "template", &["1"]);
     let mut config: BTreeMap<String, String> =
@@ -296,6 +313,7 @@ fn vm(dice: &mut Dice, vmid: u32) -> BTreeMap<String, String> {
         config.insert("scsi0".to_owned(), disk.replace(":vm-", ":base-"));
         config.remove("scsi1");
         config.remove("unused0");
+        config.remove("ide2");
     }
     config
 }

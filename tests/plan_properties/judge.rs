@@ -130,7 +130,10 @@ impl Judge<'_> {
         let removed = params.get("delete").map(ToString::to_string).unwrap_or_default();
         for key in removed.split(',').filter(|key| is_drive(key)) {
             let holds = guest.option(key).is_some_and(|value| !value.contains("media=cdrom"));
-            if holds && !self.accepted(AcceptanceKind::Detach, change, Some(key)) {
+            let volume = guest.option(key).and_then(|value| value.split(',').next()).unwrap_or_default();
+            // Under another key in the same call, it stays.
+            let is_kept = params.iter().any(|(other, value)| other != key && value.to_string().contains(volume));
+            if holds && !is_kept && !self.accepted(AcceptanceKind::Detach, change, Some(key)) {
                 return wrong(format!("{key} is detached unasked"));
             }
         }
@@ -169,7 +172,8 @@ impl Judge<'_> {
                 Some(now) => {
                     let macs = now.macs();
                     let lost = guest.macs().into_iter().find(|(nic, mac)| macs.get(nic).is_some_and(|now| now != mac));
-                    if let Some((nic, mac)) = lost {
+                    let anew = change.is_some_and(|change| change.action == Action::Recreate);
+                    if let Some((nic, mac)) = lost.filter(|_| !anew) {
                         return violated(
                             "b",
                             format!(
@@ -183,7 +187,8 @@ impl Judge<'_> {
         }
         let lost: BTreeSet<&(String, String)> = self.before.volumes.difference(&after.volumes).collect();
         for (cluster, volume) in lost {
-            let owner: Option<u32> = volume.split("vm-").nth(1).and_then(|rest| rest.split('-').next()?.parse().ok());
+            let name = volume.rsplit([':', '/']).next().unwrap_or_default();
+            let owner: Option<u32> = name.split('-').nth(1).and_then(|vmid| vmid.parse().ok());
             let change = owner.and_then(|vmid| changed.get(&(cluster.clone(), vmid)));
             // A template's disk is renamed, a cloud-init drive is made anew, a moved one is elsewhere.
             let explained = volume.contains("cloudinit")
@@ -323,12 +328,19 @@ pub fn expectations(plan: &Plan, outcome: &Outcome, live: &Live, world: &World) 
                 Expect::Storage { drive, storage } => held.is_some_and(|held| {
                     held.option(drive).is_some_and(|value| value.starts_with(&format!("{storage}:")))
                 }),
-                Expect::Ha(wanted) => seen.is_none_or(|seen| match &seen.ha {
-                    Some(Read::Known(held)) => wanted
-                        .as_ref()
-                        .is_some_and(|wanted| wanted.iter().all(|(key, value)| held.get(key) == Some(value))),
-                    _ => wanted.is_none(),
-                }),
+                Expect::Ha(wanted) => {
+                    let prefix = if change.address.kind == GuestKind::Qemu { "vm" } else { "ct" };
+                    let resources = match live.clusters.get(&guest.address.cluster) {
+                        Some(Read::Known(cluster)) => cluster.ha.known(),
+                        _ => None,
+                    };
+                    let held = resources.and_then(|all| all.get(&format!("{prefix}:{vmid}")));
+                    match (wanted, held) {
+                        (None, held) => held.is_none(),
+                        (Some(wanted), Some(held)) => wanted.iter().all(|(key, value)| held.get(key) == Some(value)),
+                        (Some(_), None) => resources.is_none(),
+                    }
+                }
                 Expect::Pool(pool) => seen.is_none_or(|seen| seen.pool.as_ref() == Some(pool)),
             };
             if !holds {

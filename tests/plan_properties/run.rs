@@ -10,17 +10,19 @@ use pvefleet::client::{ReadOnlyClient, Reader};
 use pvefleet::desired::Desired;
 use pvefleet::live::Live;
 use pvefleet::ops::{self, Readers};
-use pvefleet::plan::{self, Acceptance, Action, Address, Change, Plan, PlanOptions, ReasonCode, State};
+use pvefleet::plan::{self, Acceptance, Action, Address, Change, FieldChange, Plan, PlanOptions, ReasonCode, State};
 use pvefleet::pve::http::{Method, Request};
+use pvefleet::pve::value::GuestKind;
 use pvefleet::sim::transport::lock;
-use pvefleet::sim::world::{GrantSpec, TokenSpec};
+use pvefleet::sim::world::{GrantSpec, TokenSpec, VolumeSpec};
 
-use crate::case::Case;
+use crate::case::{Case, Owner};
 use crate::defects::Defect;
 use crate::dice::Dice;
 use crate::observer::Snapshot;
 use crate::reading::{Answers, Failing, Fault, Keeping, Shuffling};
 use crate::support::{World, text};
+use crate::wishes::VM_BACKUP;
 use crate::{coverage, judge};
 
 /// A change in a few lines.
@@ -108,6 +110,10 @@ impl Planner<'_> {
     }
 }
 
+/// The VM in the backup.
+const BACKUP: &str = "#Of the old site.\nboot: order=scsi0\ncores: 2\nmemory: 1024\nname: old\n\
+                      net0: virtio=BC:24:11:00:05:00,bridge=vmbr0\nscsi0: far:vm-500-disk-0,size=4G\ntags: old\n";
+
 fn world(case: &Case) -> World {
     let grant = |path: &str, role: &str, propagate| GrantSpec {
         path: path.to_owned(),
@@ -119,6 +125,21 @@ fn world(case: &Case) -> World {
         let name = case.clusters.iter().find(|name| **name == spec.name).copied().unwrap();
         spec.guests.extend(case.guests(name));
         spec.pools.insert("web".to_owned(), String::new());
+        for entity in case.entities.iter().filter(|entity| entity.cluster == name) {
+            if let Some(state) = entity.ha {
+                let prefix = if entity.kind == GuestKind::Qemu { "vm" } else { "ct" };
+                let options = [("state".to_owned(), state.to_owned())].into();
+                spec.ha.insert(format!("{prefix}:{}", entity.vmid), options);
+            }
+        }
+        if name == "production" {
+            spec.volumes.push(VolumeSpec {
+                volid: VM_BACKUP.to_owned(),
+                node: "pve2".to_owned(),
+                size: 1 << 30,
+                archive: Some(BACKUP.to_owned()),
+            });
+        }
         if name == "staging" && case.seed % 3 == 0 {
             spec.version = "8.4".to_owned();
         }
@@ -155,6 +176,7 @@ async fn others(case: &Case, world: &World) -> Result<(), Violation> {
         let path = format!("/nodes/{}/vzdump", entity.node);
         let request = Request::new(Method::Post, path).with("vmid", entity.vmid.to_string()).with("storage", "local");
         drop(world.client(entity.cluster).write(&request).await);
+        tokio::time::sleep(Duration::from_millis(300)).await;
     }
     Ok(())
 }
@@ -192,12 +214,26 @@ pub async fn check(case: &Case, defect: Option<Defect>) -> Result<Stats, Violati
     let all = defect == Some(Defect::DetachUnasked);
     let chosen: Vec<String> =
         offered(&first).into_iter().filter(|offer| dice.percent(40) || all && offer.starts_with("detach:")).collect();
+    let mut chosen = chosen;
+    let owned = |entity: &&crate::case::Entity| {
+        entity.owner == Owner::Ours && entity.entry.is_some() && entity.config.contains_key("unused0")
+    };
+    // Nothing offers to destroy a volume: who wants it says so.
+    for entity in case.entities.iter().filter(owned).filter(|_| dice.percent(30)) {
+        let offer = format!("destroy:{}/{}/unused0", entity.cluster, entity.vmid);
+        if planner.plan(&live, &[offer.parse().unwrap()], false).is_ok() {
+            chosen.push(offer);
+        }
+    }
     let accept: Vec<Acceptance> = chosen.iter().filter_map(|text| text.parse().ok()).collect();
     let plan = match planner.plan(&live, &accept, false) {
         Ok(plan) => plan,
         Err(words) => return violated("a: an acceptance that is offered counts", format!("{chosen:?}: {words}")),
     };
-    let judged = judge::Judge { case, before: &before, accept: if all { &[] } else { &accept } };
+    // What the defect accepted, nobody did.
+    let asked: Vec<Acceptance> =
+        accept.iter().filter(|accept| !all || accept.kind != plan::AcceptanceKind::Detach).cloned().collect();
+    let judged = judge::Judge { case, before: &before, accept: &asked };
     judged.plan(&plan)?;
     in_another_order(case, &world, &planner, &keeping, &accept, &plan).await?;
     unreadable(case, &world, &planner, &before).await?;
@@ -345,7 +381,11 @@ fn only_what_waited(case: &Case, first: &Plan, again: &Plan) -> Result<(), Viola
             ReasonCode::Protected,
         ];
         let was_put_off = put_off.get(&key(&change.address)).is_some_and(|before| {
-            before.state == State::Waiting || before.reason.as_ref().is_some_and(|reason| lifted.contains(&reason.code))
+            // What was accepted once is not accepted again.
+            before.action == Action::Recreate
+                || before.state == State::Waiting
+                || before.fields.iter().any(was_in_the_way)
+                || before.reason.as_ref().is_some_and(|reason| lifted.contains(&reason.code))
         });
         // A guest that lost its name to another is an orphan under another address.
         let is_orphan = change.action == Action::Delete;
@@ -364,6 +404,12 @@ fn only_what_waited(case: &Case, first: &Plan, again: &Plan) -> Result<(), Viola
         }
     }
     Ok(())
+}
+
+/// True for a field that another one of the same guest held back.
+fn was_in_the_way(field: &FieldChange) -> bool {
+    let codes = [ReasonCode::DetachedDisk, ReasonCode::Protected, ReasonCode::NeedsOff];
+    field.blocked.as_ref().is_some_and(|why| codes.contains(&why.code))
 }
 
 /// Whatever is left undone says why.

@@ -7,6 +7,8 @@ use pvefleet::pve::value::GuestKind;
 use crate::case::{Entity, Owner, nodes};
 use crate::dice::Dice;
 
+/// A backup of a VM, which production has.
+pub const VM_BACKUP: &str = "local:backup/vzdump-qemu-500-2025_06_01-02_00_00.vma.zst";
 const OSTEMPLATE: &str = "local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst";
 
 /// A guest's entry, indented as below `vms:` of a cluster.
@@ -22,10 +24,16 @@ pub fn entry(dice: &mut Dice, entity: &Entity, others: &[Entity]) -> String {
         let vmid = match dice.below(100) {
             // Edited, or another guest's.
             0..5 => entity.vmid + 300,
-            5..8 => others.first().map_or(entity.vmid, |other| other.vmid),
+            5..8 => others.iter().find(|other| other.entry.is_none()).map_or(entity.vmid, |other| other.vmid),
             _ => entity.vmid,
         };
-        lines.push(format!("vmid: {vmid}"));
+        let is_claimed =
+            |other: &Entity| other.entry.as_deref().is_some_and(|entry| entry.contains(&format!("vmid: {vmid}\n")));
+        if !others.iter().any(is_claimed) {
+            lines.push(format!("vmid: {vmid}"));
+        }
+    } else if name != entity.name && dice.percent(70) {
+        lines.push(format!("renamed_from: {}", entity.name));
     }
     let here = nodes(entity.listed_in);
     match dice.below(100) {
@@ -68,11 +76,24 @@ pub fn entry(dice: &mut Dice, entity: &Entity, others: &[Entity]) -> String {
             lines.push("state: stopped".to_owned());
         }
     }
+    if entity.listed_in == "production" && !lines_have(&lines, "template:") {
+        match dice.below(100) {
+            0..5 => {
+                lines.retain(|line| !line.starts_with("state:"));
+                lines.push(
+                    dice.pick(&["ha: {state: started}", "ha: {state: stopped}", "ha: {max_restart: 3}"]).to_owned(),
+                );
+            }
+            5..10 => lines.push("ha: null".to_owned()),
+            _ => {}
+        }
+    }
     let mut maybe = |chance: usize, line: &str| {
         if dice.percent(chance) {
             lines.push(line.to_owned());
         }
     };
+    maybe(10, "recreate: true");
     maybe(30, "reboot: allow");
     maybe(40, "tags: [web, blue]");
     maybe(25, "description: What it is for.");
@@ -133,6 +154,8 @@ fn vm(dice: &mut Dice, entity: &Entity, absent: bool, lines: &mut Vec<String>) {
         if dice.percent(50) {
             lines.push(format!("scsi0: {{size: {}GiB}}", dice.pick(&[8, 12, 4])));
         }
+    } else if absent && wide && dice.percent(25) {
+        lines.push(format!("archive: {VM_BACKUP}"));
     } else {
         let size = dice.pick(&[4, 8, 8, 12]);
         let storage = if wide && dice.percent(6) { "shared" } else { "local-lvm" };
@@ -157,6 +180,12 @@ fn vm(dice: &mut Dice, entity: &Entity, absent: bool, lines: &mut Vec<String>) {
             lines.push(dice.pick(values).to_owned());
         }
     };
+    if entity.config.contains_key("unused0") {
+        maybe(50, &["scsi4: {volume: unused0}"]);
+    }
+    if entity.config.contains_key("scsi1") && !absent {
+        maybe(8, &["scsi5: {moved_from: scsi1}"]);
+    }
     maybe(14, &["scsi2: {storage: local-lvm, size: 1GiB}", "scsi2: {storage: local-lvm, size: 1GiB, new: true}"]);
     maybe(3, &["scsi3: {storage: nowhere, size: 1GiB}"]);
     maybe(60, &["memory: 512", "memory: 1024", "memory: 2048", "memory: null"]);
