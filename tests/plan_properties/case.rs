@@ -138,7 +138,7 @@ impl Case {
             offline: dice.percent(7).then(|| ("production", dice.pick(nodes("production")))),
             backup: dice.percent(8).then(|| dice.below(count)),
             blind: dice.percent(5).then(|| dice.pick(&clusters)),
-            partial: dice.percent(4),
+            partial: dice.percent(9),
             clusters,
             entities,
         }

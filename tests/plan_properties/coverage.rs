@@ -23,7 +23,9 @@ pub fn count(plan: &Plan) {
     for change in plan.changes() {
         add("action", change.action.word());
         add("state", change.state.word());
-        if let Some(class) = change.class {
+        // A guest that has unlisted options alone is of no class of its own.
+        let unlisted = (!change.unlisted.is_empty()).then_some(Class::Unlisted);
+        if let Some(class) = change.class.or(unlisted) {
             add("class", class.word());
         }
         for reason in change.reason.iter().chain(change.fields.iter().filter_map(|field| field.blocked.as_ref())) {
