@@ -127,6 +127,9 @@ fn live(fleet: &Desired, changed: usize) -> Live {
             tags: tags.clone(),
             lock: None,
             pool: None,
+            ha: None,
+            paused: false,
+            snapshots: BTreeMap::new(),
             config: Read::Known(config),
         };
         (vmid, seen)
@@ -154,6 +157,8 @@ fn live(fleet: &Desired, changed: usize) -> Live {
         bridges: nodes.iter().map(|node| (each(node), Read::Known(["vmbr0".to_owned()].into()))).collect(),
         pools: Read::Known(BTreeSet::new()),
         ha: Read::Known(BTreeMap::new()),
+        ha_rules: Read::Known(Vec::new()),
+        archives: BTreeMap::new(),
         permissions: Read::Known(
             [(
                 "/".to_owned(),

@@ -110,7 +110,7 @@ pub fn entry(dice: &mut Dice, entity: &Entity, others: &[Entity]) -> String {
         _ => {}
     }
     let same = |other: &&Entity| other.entry.is_some() && other.listed_in == entity.listed_in && other.name != name;
-    if let Some(other) = others.iter().filter(same).next_back()
+    if let Some(other) = others.iter().rfind(same)
         && dice.percent(12)
         && other.entry.as_deref().is_some_and(|entry| entry.contains(&format!("name: {}\n", other.name)))
     {
