@@ -111,6 +111,12 @@ pub(super) fn verb(change: &Change) -> String {
     }
 }
 
+/// True where the plan shuts a guest down and starts it again.
+fn is_off_and_on(change: &Change) -> bool {
+    let mut kinds = change.steps.iter().map(|step| step.kind);
+    kinds.any(|kind| kind == StepKind::Shutdown) && kinds.any(|kind| kind == StepKind::Start)
+}
+
 /// What a field costs, in words; nothing where it takes hold at once.
 pub(super) fn effect_words(change: &Change, field: &FieldChange) -> &'static str {
     match field.effect {
@@ -118,6 +124,7 @@ pub(super) fn effect_words(change: &Change, field: &FieldChange) -> &'static str
         Effect::None => "",
         Effect::NextBoot => "read at the next boot",
         Effect::Reboot if change.steps.iter().any(|step| step.kind == StepKind::Reboot) => "with the reboot",
+        Effect::Reboot if is_off_and_on(change) => "while it is off",
         Effect::Reboot => "waits for a reboot",
         Effect::Downtime => "downtime",
         Effect::Migration => "moves",
@@ -305,10 +312,12 @@ impl Page {
         for field in &change.fields {
             self.field(change, field);
         }
-        // The field `state` tells of the others; what is destroyed is shut down first where it runs.
-        let told = |kind| kind == StepKind::Reboot || kind == StepKind::Shutdown && change.action == Action::Delete;
+        // Where the field `state` tells of it, the step need not.
+        let is_asked = change.fields.iter().any(|field| field.name == "state" && field.blocked.is_none());
+        let told = |kind| kind == StepKind::Reboot || kind == StepKind::Shutdown && !is_asked;
         for step in change.steps.iter().filter(|step| told(step.kind)) {
-            let words = self.layout.paint(Ink::Alarm, &format!("{} (downtime)", step.words));
+            let again = if is_off_and_on(change) { ", then started again" } else { "" };
+            let words = self.layout.paint(Ink::Alarm, &format!("{}{again} (downtime)", step.words));
             self.line(6, &words);
         }
         if !change.pending.is_empty() {
