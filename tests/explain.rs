@@ -123,7 +123,9 @@ fn resolved(registry: &Registry, kind: GuestKind, name: &str, line: &str) -> Res
     let (fleet, problems) = manifest::read(&[("fleet.yaml".to_owned(), text)]);
     let (wanted, more) = fleet.map(|fleet| desired::resolve(&fleet, registry)).unwrap_or_default();
     let found = wanted.and_then(|wanted| wanted.clusters["production"].guests[0].options.get(name).cloned());
-    found.ok_or_else(|| format!("{line}: {:?}", problems.iter().chain(&more).map(|p| &p.message).collect::<Vec<_>>()))
+    found
+        .map(|option| (*option).clone())
+        .ok_or_else(|| format!("{line}: {:?}", problems.iter().chain(&more).map(|p| &p.message).collect::<Vec<_>>()))
 }
 
 /// What an option means, however it is written.

@@ -41,6 +41,7 @@ fn bare(mut desired: Desired) -> Desired {
             *clone = CloneSource { place: nowhere(), ..clone.clone() };
         }
         for option in guest.options.values_mut() {
+            let option = std::sync::Arc::make_mut(option);
             option.place = nowhere();
             option.layer = String::new();
             if let OptionValue::Drive(drive) = &mut option.value {

@@ -1,6 +1,7 @@
 //! The types of the resolved fleet.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -126,7 +127,8 @@ pub struct DesiredGuest {
     pub origins: BTreeMap<&'static str, Origin>,
     /// Proxmox's options by name; neither the name nor what stands above is among them. A container's
     /// `ostemplate` is.
-    pub options: BTreeMap<String, DesiredOption>,
+    /// Guests that get the same value from the same place share it: a fleet is mostly defaults and profiles.
+    pub options: BTreeMap<String, Arc<DesiredOption>>,
 }
 
 /// Where a setting came from.

@@ -1,6 +1,7 @@
 //! From the fleet as written to the fleet as it should be: routed, merged, checked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::checks;
 use super::merge::{Merged, lay};
@@ -24,7 +25,8 @@ use crate::pve::value::{GuestKind, Vmid};
 /// The fleet is missing where one of the problems is an error, or reading the manifest met one; the problems
 /// are sorted by place.
 pub fn resolve(fleet: &Fleet, registry: &Registry) -> (Option<Desired>, Vec<Diagnostic>) {
-    let mut resolver = Resolver { fleet, registry, problems: Vec::new(), used: BTreeSet::new() };
+    let mut resolver =
+        Resolver { fleet, registry, problems: Vec::new(), used: BTreeSet::new(), shared: BTreeMap::new() };
     let desired = resolver.fleet();
     let problems = tidy(resolver.problems);
     let sound = fleet.complete && !problems.iter().any(Diagnostic::is_error);
@@ -44,6 +46,8 @@ struct Resolver<'a> {
     problems: Vec<Diagnostic>,
     /// The layers that reach a guest, by name and place.
     used: BTreeSet<(&'a str, &'a Option<Place>)>,
+    /// What the guest before had, by option: the next one mostly has the same.
+    shared: BTreeMap<String, Arc<DesiredOption>>,
 }
 
 impl<'a> Resolver<'a> {
@@ -110,6 +114,16 @@ impl<'a> Resolver<'a> {
                 guests: Vec::new(),
             }
         })
+    }
+
+    /// The option as the guest before had it, where that is the same.
+    fn share(&mut self, name: &str, option: DesiredOption) -> Arc<DesiredOption> {
+        if let Some(known) = self.shared.get(name).filter(|known| ***known == option) {
+            return Arc::clone(known);
+        }
+        let option = Arc::new(option);
+        self.shared.insert(name.to_owned(), Arc::clone(&option));
+        option
     }
 
     fn unknown_cluster(&mut self, name: &str, place: &Place) {
@@ -215,12 +229,13 @@ impl<'a> Resolver<'a> {
             let place = merged.place.clone();
             match finish(guest.kind, &name, merged, brought, default_storage) {
                 Ok(option) => {
+                    let option = self.share(&name, option);
                     desired.insert(name, option);
                 }
                 Err(lacking) => {
                     let value = OptionValue::Text(String::new());
                     let refused = DesiredOption { value, place: place.clone(), layer: String::new() };
-                    desired.insert(name.clone(), refused);
+                    desired.insert(name.clone(), Arc::new(refused));
                     self.problems.extend(lacking.into_iter().map(|(message, hint)| {
                         let problem = Diagnostic::error("incomplete", format!("`{name}` {message}")).at(&place);
                         let problem = if hint.is_empty() { problem } else { problem.hint(hint) };
@@ -370,8 +385,13 @@ impl<'a> Resolver<'a> {
             }
             // Meant for the kind that it fits better.
             let readings = kinds.iter().map(|kind| {
-                let mut reader =
-                    Resolver { fleet, registry: self.registry, problems: Vec::new(), used: BTreeSet::new() };
+                let mut reader = Resolver {
+                    fleet,
+                    registry: self.registry,
+                    problems: Vec::new(),
+                    used: BTreeSet::new(),
+                    shared: BTreeMap::new(),
+                };
                 for (key, node) in &layer.options {
                     reader.option(*kind, key, node, |problem, _| problem);
                 }

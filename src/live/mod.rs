@@ -190,7 +190,9 @@ pub struct LiveConfig {
 impl LiveConfig {
     /// The value that the option will have when all that is pending is applied.
     pub fn effective(&self, option: &str) -> Option<&str> {
-        match self.pending.get(option) {
+        // Nearly always nothing waits.
+        let pending = if self.pending.is_empty() { None } else { self.pending.get(option) };
+        match pending {
             Some(value) => value.as_deref(),
             None => self.current.get(option).map(String::as_str),
         }

@@ -1,6 +1,7 @@
 //! What the settings give a new device that names no storage or bridge. Never a reason to move anything.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::desired::{DesiredCluster, DesiredGuest, DriveForm, OptionValue};
 use crate::live::LiveConfig;
@@ -28,7 +29,7 @@ pub fn fill<'a>(guest: &'a DesiredGuest, cluster: &DesiredCluster, live: &LiveCo
         if !is_new(name) {
             continue;
         }
-        match &mut option.value {
+        match &mut Arc::make_mut(option).value {
             OptionValue::Drive(drive) if drive.form == DriveForm::Inherited && drive.size.is_some() => {
                 if let Some(storage) = &cluster.default_storage {
                     drive.form = DriveForm::Allocate { storage: storage.clone() };

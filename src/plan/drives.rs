@@ -1,7 +1,7 @@
 //! Drives compared: which volume, which options, which size; and never a new, empty disk in place of a detached one.
 
 use super::document::{Effect, Reason, ReasonCode};
-use super::options::{Comparison, Write, is_ignored};
+use super::options::{Comparison, Write, has_parts, is_ignored};
 use super::template::Template;
 use crate::desired::{DesiredOption, Drive, DriveForm};
 use crate::pve::compare::{self, differing_keys, is_drive, stem, volume_key};
@@ -26,6 +26,9 @@ impl Comparison<'_> {
             }
             return;
         };
+        if is_the_same(drive, text) && !self.seen.config.pending.contains_key(name) {
+            return;
+        }
         let Ok(seen) = property::split(text, format) else {
             self.unreadable(name, desired, text);
             return;
@@ -220,6 +223,25 @@ fn moves_to<'a>(form: &'a DriveForm, volume: &str, is_cdrom: bool) -> Option<&'a
         _ => return None,
     };
     storage_of(volume).is_some_and(|storage| storage != wanted).then_some(wanted)
+}
+
+/// True where the live text is a disk of the form, size and options that are wanted, letter for letter, so that nothing
+/// need be taken apart. That it is false says nothing.
+fn is_the_same(drive: &Drive, live: &str) -> bool {
+    let volume = live.split(',').next().unwrap_or_default();
+    let is_there = match &drive.form {
+        DriveForm::Allocate { storage } => storage_of(volume) == Some(storage),
+        DriveForm::Inherited => storage_of(volume).is_some(),
+        _ => false,
+    };
+    let size = live.split(',').find_map(|part| part.strip_prefix("size=")).and_then(Size::parse_proxmox);
+    is_there
+        && !drive.whole
+        && drive.moved_from.is_none()
+        && !volume.contains('=')
+        && !live.contains("media=")
+        && drive.size.is_none_or(|wanted| compare::size_matches(Some(wanted), size) && size.is_some())
+        && has_parts(&drive.keys, live)
 }
 
 /// The value of a drive that is not there yet: what is sent, what is read back, and whether a volume is allocated.

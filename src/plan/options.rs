@@ -180,6 +180,25 @@ pub fn compare(guest: &DesiredGuest, seen: &Seen<'_>, secrets: &BTreeMap<String,
     comparison.out
 }
 
+/// True where the live value has every part that is wanted, letter for letter, so that nothing need be taken apart.
+/// That it is false says nothing.
+fn is_the_same(desired: &DesiredOption, live: Option<&str>) -> bool {
+    match (&desired.value, live) {
+        (OptionValue::Absent, None) => true,
+        (OptionValue::Text(wanted), Some(live)) => wanted == live,
+        (OptionValue::Properties { whole: false, keys }, Some(live)) => has_parts(keys, live),
+        _ => false,
+    }
+}
+
+/// True where the text has each of these sub-keys with its value, letter for letter.
+pub(super) fn has_parts(keys: &BTreeMap<String, Option<String>>, text: &str) -> bool {
+    keys.iter().all(|(key, value)| {
+        let Some(value) = value else { return false };
+        text.split(',').any(|part| part.split_once('=') == Some((key, value)))
+    })
+}
+
 /// A comparison under way; the files `drives` and `unlisted` hold its other rules.
 pub(super) struct Comparison<'a> {
     pub(super) guest: &'a DesiredGuest,
@@ -204,7 +223,12 @@ impl Comparison<'_> {
             // Meant for creation only: nothing of it can be read back.
             return;
         }
-        let live = self.seen.config.effective(name).map(str::to_owned).filter(|text| !text.trim().is_empty());
+        let seen = self.seen;
+        let live = seen.config.effective(name).filter(|text| !text.trim().is_empty());
+        if is_the_same(desired, live) && !seen.config.pending.contains_key(name) {
+            return;
+        }
+        let live = live.map(str::to_owned);
         let text_differs = |wanted: &str| match live.as_deref() {
             Some(live) => !same_value(self.kind(), name, wanted, live),
             None => !is_default(self.kind(), name, spec, wanted),
@@ -630,7 +654,7 @@ pub fn wanted_tags(guest: &DesiredGuest, fleet: &str, live: &BTreeSet<String>) -
         _ => BTreeSet::new(),
     };
     let exact = guest.unlisted == Unlisted::Remove
-        || matches!(guest.options.get("tags"), Some(DesiredOption { value: OptionValue::Absent, .. }));
+        || guest.options.get("tags").is_some_and(|option| option.value == OptionValue::Absent);
     if !exact || ignored {
         tags.extend(live.iter().cloned());
     }

@@ -1,6 +1,7 @@
 //! Changing a guest that is there (or that a clone is about to make): from differences to calls.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::accept::AcceptanceKind;
 use super::course::Course;
@@ -18,14 +19,14 @@ use super::preflight::Needs;
 use super::protection;
 use super::steps::{Sequence, Target};
 use super::template::Template;
-use crate::desired::{DesiredGuest, OptionValue, Power};
+use crate::desired::{DesiredGuest, DesiredOption, OptionValue, Power};
 use crate::live::{LiveConfig, LiveGuest, Read};
 use crate::pve::compare::{same_value, stem};
 use crate::pve::value::{GuestKind, Vmid, parse_tags, print_tags};
 
 /// Versions of secrets that a guest should have been given, by option.
 pub fn secret_versions(guest: &DesiredGuest) -> BTreeMap<String, u32> {
-    let version = |(name, option): (&String, &crate::desired::DesiredOption)| match &option.value {
+    let version = |(name, option): (&String, &Arc<DesiredOption>)| match &option.value {
         OptionValue::Secret(reference) => Some((name.clone(), reference.version?)),
         _ => None,
     };
