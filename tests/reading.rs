@@ -7,7 +7,7 @@ mod tests {
     use std::time::Duration;
 
     use pvefleet::client::{ClusterClient, Discover, HttpTransport, ReadOnlyClient, Reader};
-    use pvefleet::clusters::{Access, ClusterSettings, Credentials, Tls, Token};
+    use pvefleet::clusters::{Access, ClusterSettings, Credentials, Limits, Tls, Token};
     use pvefleet::gather::health;
     use pvefleet::gather::{self, Wanted};
     use pvefleet::live::HealthStatus;
@@ -17,7 +17,7 @@ mod tests {
     use pvefleet::secret::Secret;
     use pvefleet::sim::server::{Options, Server};
     use pvefleet::sim::transport::{SharedCluster, SimTransport, lock};
-    use pvefleet::sim::world::{GrantSpec, TokenSpec, builtin};
+    use pvefleet::sim::world::{GrantSpec, NodeSpec, TokenSpec, builtin};
     use pvefleet::sim::{Cluster, Fault, FaultKind};
 
     fn simulated(world: &str) -> (ClusterClient, SharedCluster) {
@@ -88,6 +88,49 @@ mod tests {
             .map(|entry| format!("{} {}: {}", entry.method, entry.path, entry.status))
             .collect();
         assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    /// A cluster of so many nodes with so many guests of the fleet, and so many of others.
+    fn crowd(nodes: u32, own: u32, others: u32) -> (ClusterClient, SharedCluster) {
+        let mut spec = builtin("staging");
+        let (model, node) = (spec.guests.pop().unwrap(), spec.nodes.pop().unwrap());
+        spec.nodes = (1..=nodes).map(|n| NodeSpec { name: format!("n{n}"), ..node.clone() }).collect();
+        spec.guests = (0..own + others)
+            .map(|number| {
+                let mut guest = model.clone();
+                (guest.vmid, guest.node) = (1000 + number, format!("n{}", number % nodes + 1));
+                let tag = if number < own { "pvefleet-home" } else { "other" };
+                let disk = format!("local-lvm:vm-{}-disk-0,size=1G", guest.vmid);
+                for (option, value) in [("tags", tag.to_owned()), ("name", format!("g{number}")), ("scsi0", disk)] {
+                    guest.config.insert(option.to_owned(), value);
+                }
+                guest
+            })
+            .collect();
+        let cluster = Arc::new(Mutex::new(Cluster::new(spec, 1)));
+        let transport = SimTransport::first(Arc::clone(&cluster)).with_latency(Duration::from_millis(8));
+        (ClusterClient::new("crowd", Arc::new(transport)), cluster)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_price_is_a_request_for_each_guest_that_matters_and_two_for_each_node() {
+        for (nodes, own, others) in
+            [(1, 0, 0), (1, 1, 0), (1, 100, 0), (3, 100, 0), (16, 100, 0), (16, 100, 500), (3, 0, 500)]
+        {
+            let requests = |wanted: Wanted| async move {
+                let (client, cluster) = crowd(nodes, own, others);
+                let live = gather::cluster(&client, &wanted).await;
+                let live = live.known().unwrap();
+                assert_eq!(live.guests.len(), usize::try_from(own + others).unwrap());
+                let known = live.guests.values().filter(|guest| guest.config.known().is_some()).count();
+                assert_eq!(known, usize::try_from(own).unwrap(), "who does not matter is not asked for");
+                u32::try_from(lock(&cluster).access_log().len()).unwrap()
+            };
+            let plain = Wanted { preflight: false, ..wanted(&[]) };
+            assert_eq!(requests(plain).await, own + 2 * nodes + 6, "{nodes} {own} {others}");
+            // A plan's checks beforehand: storages, bridges and tasks of each node, and ids that are to be free.
+            assert_eq!(requests(wanted(&[900, 901])).await, own + 5 * nodes + 6 + 2, "{nodes} {own} {others}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -194,6 +237,7 @@ mod tests {
                 region: None,
                 tier: None,
                 access: Access::Apply,
+                limits: Limits::default(),
             };
             let transport = HttpTransport::new(&settings, Some(endpoint.ca_pem.clone())).unwrap();
             ClusterClient::new("production", Arc::new(transport))

@@ -21,17 +21,13 @@ use crate::pve::http::{Method, Request, Response, SendError, Sending, Transport,
 /// No answer is longer. The largest list of a thousand guests is a third of a MiB.
 const LONGEST_ANSWER: usize = 64 << 20;
 
-/// Limits of one transport, and who watches it.
+/// How long one transport waits, and who watches it.
 #[derive(Clone)]
 pub struct HttpOptions {
     /// For names, connection and TLS together.
     pub connect_timeout: Duration,
     /// For the whole of a request. Proxmox itself cuts a passed-on request off after 30 s.
     pub timeout: Duration,
-    /// Requests under way at once for one node. It has three workers; more than eight at once gain nothing.
-    pub per_node: usize,
-    /// Requests under way at once in the cluster.
-    pub in_all: usize,
     /// An endpoint that failed is asked last for so long, longer each time.
     pub rest: Schedule,
     /// Is told of each request that was sent.
@@ -43,8 +39,6 @@ impl Default for HttpOptions {
         Self {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
-            per_node: 8,
-            in_all: 64,
             rest: endpoint::REST,
             observer: None,
         }
@@ -112,6 +106,7 @@ impl HttpTransport {
         if settings.endpoints.is_empty() {
             return Err(SetupError::NoEndpoint);
         }
+        let limits = settings.limits;
         let session = Session::new(&settings.credentials)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::client_config(&settings.tls, ca_pem.as_deref())?)
@@ -124,7 +119,7 @@ impl HttpTransport {
             .timeout(options.timeout)
             // Proxmox closes an idle connection after 5 s; a write on one that is just being closed is undetermined.
             .pool_idle_timeout(Duration::from_secs(3))
-            .pool_max_idle_per_host(options.in_all)
+            .pool_max_idle_per_host(limits.in_all)
             .build()
             .map_err(|error| SetupError::Tls(error.without_url().to_string()))?;
         let wire = Endpoints {
@@ -137,9 +132,9 @@ impl HttpTransport {
         Ok(Self {
             session,
             wire: Arc::new(wire),
-            in_all: Arc::new(Semaphore::new(options.in_all.max(1))),
+            in_all: Arc::new(Semaphore::new(limits.in_all.max(1))),
             by_node: Mutex::default(),
-            per_node: options.per_node.max(1),
+            per_node: limits.per_node.max(1),
         })
     }
 

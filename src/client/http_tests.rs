@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::clusters::{Access, Credentials, TicketLogin, Tls, Token};
+use crate::clusters::{Access, Credentials, Limits, TicketLogin, Tls, Token};
 use crate::pve::http::{ApiError, classify};
 use crate::secret::Secret;
 
@@ -174,6 +174,7 @@ fn settings(endpoints: &[String], tls: Tls) -> ClusterSettings {
         region: None,
         tier: None,
         access: Access::Apply,
+        limits: Limits::default(),
     }
 }
 
@@ -409,8 +410,9 @@ async fn a_node_is_asked_at_the_address_that_it_is_behind() {
 #[tokio::test]
 async fn a_node_that_hangs_holds_back_only_itself() {
     let server = Server::start(None, Does::IsSilent).await;
-    let options = HttpOptions { per_node: 1, in_all: 8, timeout: Duration::from_secs(60), ..quick() };
-    let settings = settings(&[http(&server)], Tls::Unverified);
+    let options = HttpOptions { timeout: Duration::from_secs(60), ..quick() };
+    let mut settings = settings(&[http(&server)], Tls::Unverified);
+    settings.limits = Limits { per_node: 1, in_all: 8 };
     let transport = Arc::new(HttpTransport::with_options(&settings, None, options).unwrap());
     let mut running = tokio::task::JoinSet::new();
     for path in ["/nodes/a/qemu", "/nodes/a/lxc", "/nodes/b/qemu", "/version"] {
@@ -500,9 +502,10 @@ async fn the_fingerprint_that_a_server_shows_can_be_asked_for() {
 #[tokio::test]
 async fn no_more_requests_are_under_way_than_allowed() {
     let server = Server::start(None, Does::IsSilent).await;
-    let options = HttpOptions { in_all: 2, timeout: Duration::from_millis(200), ..quick() };
-    let transport =
-        Arc::new(HttpTransport::with_options(&settings(&[http(&server)], Tls::Unverified), None, options).unwrap());
+    let mut settings = settings(&[http(&server)], Tls::Unverified);
+    settings.limits = Limits { per_node: 8, in_all: 2 };
+    let options = HttpOptions { timeout: Duration::from_millis(200), ..quick() };
+    let transport = Arc::new(HttpTransport::with_options(&settings, None, options).unwrap());
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let transport = Arc::clone(&transport);

@@ -88,7 +88,7 @@ pub struct Connect {
     /// Reads a cluster's settings anew, when its client has been used for the time that `CACHE_TTL` gives, or the
     /// server refused its credentials. Without it, the settings stay as they were.
     pub reload: Option<Reload>,
-    /// Limits of each transport, and who watches them.
+    /// How long each transport waits, and who watches it.
     pub http: HttpOptions,
     /// A cluster may take so long for what [`MultiClusterClient::each`] runs.
     pub deadline: Duration,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::settings::{Access, ClusterSettings, Credentials, Pattern, Registry, TicketLogin, Tls, Token, VmidRange};
+use super::settings::{
+    Access, ClusterSettings, Credentials, Limits, Pattern, Registry, TicketLogin, Tls, Token, VmidRange,
+};
 use super::syntax;
 use super::variables::{Origin, Variable, Variables};
 use crate::diagnostics::Diagnostic;
@@ -21,7 +23,7 @@ pub enum SecretSource {
 }
 
 /// The suffixes of a cluster's variables.
-const SUFFIXES: [&str; 16] = [
+const SUFFIXES: [&str; 18] = [
     "API_URL",
     "TOKEN_ID",
     "TOKEN_SECRET",
@@ -38,7 +40,12 @@ const SUFFIXES: [&str; 16] = [
     "REGION",
     "TIER",
     "ACCESS",
+    "MAX_REQUESTS_PER_NODE",
+    "MAX_REQUESTS",
 ];
+
+/// Those without which more is allowed.
+const PROTECTS: [&str; 4] = ["VERIFY", "CA_FILE", "FINGERPRINT", "ACCESS"];
 
 /// One of these without a cluster's name means that there is a single cluster.
 const SINGLE: [&str; 5] = ["API_URL", "TOKEN_ID", "TOKEN_SECRET", "USERNAME", "PASSWORD"];
@@ -87,9 +94,10 @@ impl<'a> Loader<'a> {
         let multi = declared.is_some();
         let clusters = if multi {
             self.check_folding(&names, declared.as_ref());
-            self.check_spelling(&names);
+            self.check_spelling(Some(&names));
             names.iter().map(|name| self.cluster(name, true)).collect()
         } else if SINGLE.iter().any(|suffix| self.find(&format!("PROXMOX_{suffix}")).is_some()) {
+            self.check_spelling(None);
             vec![self.cluster("default", false)]
         } else {
             self.problems.push(Diagnostic::error("no-cluster", "no cluster is configured").hint(
@@ -193,17 +201,23 @@ impl<'a> Loader<'a> {
 
     /// Finds variables that begin with a cluster's prefix and end in a misspelled setting.
     ///
-    /// `…_ACESS=read` passed over in silence would let a run write where it may only read.
-    fn check_spelling(&mut self, names: &[String]) {
+    /// `…_ACESS=read` passed over in silence would let a run write where it may only read. Without clusters' names the
+    /// prefix is every Proxmox tool's, and only what protects is looked at.
+    fn check_spelling(&mut self, names: Option<&[String]>) {
         let ends_well = |name: &str| SUFFIXES.iter().any(|suffix| name.ends_with(&format!("_{suffix}")));
+        let prefixes: Vec<String> = match names {
+            Some(names) => names
+                .iter()
+                .flat_map(|name| [name.clone(), fold(name)])
+                .map(|name| format!("PROXMOX_CLUSTER_{name}_"))
+                .collect(),
+            None => vec!["PROXMOX_".to_owned()],
+        };
         for name in self.variables.names().filter(|name| !ends_well(name)) {
-            let rest = names.iter().find_map(|cluster| {
-                [cluster.clone(), fold(cluster)]
-                    .iter()
-                    .find_map(|prefix| name.strip_prefix(&format!("PROXMOX_CLUSTER_{prefix}_")))
-            });
+            let rest = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
             let Some((rest, found)) = rest.zip(self.find(name)) else { continue };
-            if let Some(meant) = nearest(rest, SUFFIXES) {
+            let meant = nearest(rest, SUFFIXES).filter(|meant| names.is_some() || PROTECTS.contains(&meant.as_str()));
+            if let Some(meant) = meant {
                 self.report("unknown-setting", &found, format!("there is no setting `{rest}`"));
                 if let Some(problem) = self.problems.pop() {
                     self.problems.push(problem.hint(format!("did you mean `{meant}`?")));
@@ -228,6 +242,7 @@ impl<'a> Loader<'a> {
             region,
             tier,
             access: self.access(name, multi),
+            limits: self.limits(name, multi),
         }
     }
 
@@ -379,6 +394,26 @@ impl<'a> Loader<'a> {
                 Access::Read
             }
             None => Access::default(),
+        }
+    }
+
+    fn limits(&mut self, name: &str, multi: bool) -> Limits {
+        let Limits { per_node, in_all } = Limits::default();
+        Limits {
+            per_node: self.limit(name, multi, "MAX_REQUESTS_PER_NODE", (per_node, Limits::MOST_PER_NODE)),
+            in_all: self.limit(name, multi, "MAX_REQUESTS", (in_all, Limits::MOST)),
+        }
+    }
+
+    fn limit(&mut self, name: &str, multi: bool, suffix: &str, (default, most): (usize, usize)) -> usize {
+        let Some(found) = self.setting(name, multi, suffix) else { return default };
+        match found.text.parse() {
+            Ok(limit) if (1..=most).contains(&limit) => limit,
+            _ => {
+                let message = format!("`{}` is not a number of requests, 1 to {most}", found.text);
+                self.report("number", &found, message);
+                default
+            }
         }
     }
 

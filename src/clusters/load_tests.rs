@@ -200,6 +200,9 @@ fn line(cluster: &ClusterSettings) -> String {
     if cluster.access == Access::Read {
         parts.push("read".to_owned());
     }
+    if cluster.limits != Limits::default() {
+        parts.push(format!("requests={}/{}", cluster.limits.per_node, cluster.limits.in_all));
+    }
     parts.join(", ")
 }
 
@@ -258,6 +261,15 @@ const ROWS: &[(&str, &str)] = &[
     ("@u @t ACCESS=Read", "https://h:8006, @t, system, read"),
     ("@u @t ACCESS=apply", "https://h:8006, @t, system"),
     ("@u @t ACCESS=write", "error: ACCESS: `write` is neither `read` nor `apply`"),
+    // How many requests may be under way, for a node and in all.
+    ("@u @t MAX_REQUESTS_PER_NODE=3 MAX_REQUESTS=40", "https://h:8006, @t, system, requests=3/40"),
+    ("@u @t MAX_REQUESTS=1 MAX_REQUESTS_PER_NODE=", "https://h:8006, @t, system, requests=8/1"),
+    ("@u @t MAX_REQUESTS_PER_NODE=0", "error: MAX_REQUESTS_PER_NODE: `0` is not a number of requests, 1 to 16"),
+    ("@u @t MAX_REQUESTS=many", "error: MAX_REQUESTS: `many` is not a number of requests"),
+    ("@u @t MAX_REQUESTS=1025", "error: `1025` is not a number of requests, 1 to 1024"),
+    // A slip in what protects is told everywhere.
+    ("@u @t ACESS=read", "error: ACESS: there is no setting `ACESS`"),
+    ("@u @t VERFY=yes", "error: VERFY: there is no setting `VERFY`"),
 ];
 
 #[test]
@@ -289,6 +301,15 @@ fn every_setting_of_a_cluster() {
             }
         }
     }
+}
+
+#[test]
+fn other_tools_variables_are_left_alone() {
+    let text = "PROXMOX_API_URL=https://h\nPROXMOX_TOKEN_ID=u@pve!t\nPROXMOX_TOKEN_SECRET=s\nPROXMOX_USER=u\n\
+                PROXMOX_HOST=h\nPROXMOX_VERIFY_SSL=false\nPROXMOX_NODE=n\n";
+    assert_eq!(messages(text), Vec::<String>::new());
+    let problem = messages(&format!("{}PROXMOX_CLUSTER_a_MAX_REQUEST=5\n", TWO));
+    assert_eq!(problem, [".env:8: PROXMOX_CLUSTER_a_MAX_REQUEST: there is no setting `MAX_REQUEST`"]);
 }
 
 #[test]

@@ -75,6 +75,31 @@ pub struct ClusterSettings {
     pub tier: Option<String>,
     /// What this tool may do there.
     pub access: Access,
+    /// How many requests may be under way at once.
+    pub limits: Limits,
+}
+
+/// How many requests may be under way at once. More than a node has workers for only wait there, and keep it from
+/// others; fewer leave it idle between an answer and the next request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// `MAX_REQUESTS_PER_NODE`: for one node. Proxmox has three workers there; more than eight at once gain nothing.
+    pub per_node: usize,
+    /// `MAX_REQUESTS`: in the whole cluster.
+    pub in_all: usize,
+}
+
+impl Limits {
+    /// The highest that `MAX_REQUESTS_PER_NODE` takes: five times as many as there are workers.
+    pub const MOST_PER_NODE: usize = 16;
+    /// The highest that `MAX_REQUESTS` takes.
+    pub const MOST: usize = 1024;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { per_node: 8, in_all: 64 }
+    }
 }
 
 /// API token, ticket login, or both; at least one is there.
@@ -142,6 +167,7 @@ impl ClusterSettings {
             region: None,
             tier: None,
             access: Access::default(),
+            limits: Limits::default(),
         }
     }
 }
