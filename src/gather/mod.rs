@@ -7,6 +7,7 @@ mod cluster;
 mod config;
 mod guest;
 pub mod health;
+mod nodes;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,7 @@ impl Wanted {
     pub fn matters(&self, guest: &LiveGuest) -> bool {
         guest.tags.contains(&self.fleet_tag.to_lowercase())
             || self.vmids.contains(&guest.vmid)
+            || self.tags.iter().any(|tag| guest.tags.contains(tag))
             || matches!(guest.lock.as_deref(), Some("create" | "clone"))
             || guest.name.known().is_none_or(|name| self.names.contains(name))
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::live::{HaRule, LiveStorage, Power};
+use crate::live::{HaRule, Identity, LiveStorage, Power};
 use crate::pve::ha;
 use crate::pve::value::{GuestKind, Vmid, parse_boolean, parse_tags, split_list};
 
@@ -53,6 +53,17 @@ pub(super) struct Status {
     pub(super) quorate: Option<bool>,
     /// By name: online or not.
     pub(super) nodes: BTreeMap<String, bool>,
+}
+
+impl Status {
+    /// Who the cluster is, under its name in our settings.
+    pub(super) fn identity(&self, settings: &str) -> Identity {
+        Identity {
+            settings: settings.to_owned(),
+            cluster: self.cluster.clone(),
+            nodes: self.nodes.keys().cloned().collect(),
+        }
+    }
 }
 
 /// Reads `/cluster/status`; nothing where it names no node.
