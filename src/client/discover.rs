@@ -74,8 +74,8 @@ pub trait Discover: Reader {
         }
     }
 
-    /// The volumes of a storage: `GET /nodes/N/storage/S/content`; shows those that may be read, for guests' disks
-    /// with `VM.Audit` or `Datastore.Allocate`.
+    /// The volumes of a storage: `GET /nodes/N/storage/S/content`, `Datastore.Audit` or `Datastore.AllocateSpace` on
+    /// `/storage/S`; shows those that may be read, for guests' disks with `VM.Audit` or `Datastore.Allocate`.
     fn storage_content(
         &self,
         node: &str,
@@ -176,3 +176,7 @@ async fn guests(reader: &(impl Reader + ?Sized), kinds: &[GuestKind]) -> Result<
     found.sort_by_key(|guest| guest.vmid);
     Ok(found)
 }
+
+#[cfg(test)]
+#[path = "discover_tests.rs"]
+mod tests;

@@ -192,17 +192,27 @@ fn started(answer: &serde_json::Value) -> Option<Upid> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::client::fake::{Fake, data, maybe_applied, refusal};
+    use crate::pve::calls::{self, Found, OptionsOf, Perm, Rule};
+    use crate::pve::schema::catalog;
+
+    const UPID: &str = "UPID:a:000002FC:0005D906:6B02949B:qmstart:100:root@pam!test:";
 
     fn guest(kind: &str) -> Guest {
-        serde_json::from_value(serde_json::json!({"vmid": 100, "type": kind, "node": "a"})).unwrap()
+        serde_json::from_value(json!({"vmid": 100, "type": kind, "node": "a"})).unwrap()
     }
 
-    #[test]
-    fn each_action_is_the_api_s_own_call() {
-        let pairs = |text: &str| vec![(text.to_owned(), "1".to_owned())];
+    fn pairs(text: &str) -> Params {
+        vec![(text.to_owned(), "1".to_owned())]
+    }
+
+    /// Each action, and what is sent for a VM and for a container, below the guest's path.
+    fn table() -> Vec<(Action, &'static str, &'static str)> {
         let vmid = Vmid::new(101).unwrap();
-        for (action, vm, container) in [
+        vec![
             (Action::Start, "POST /status/start", "POST /status/start"),
             (Action::Stop, "POST /status/stop", "POST /status/stop"),
             (
@@ -228,7 +238,12 @@ mod tests {
                 "PUT /resize disk=scsi0&size=%2B8G",
             ),
             (Action::Configure(pairs("cores")), "POST /config cores=1", "PUT /config cores=1"),
-        ] {
+        ]
+    }
+
+    #[test]
+    fn each_action_is_the_api_s_own_call() {
+        for (action, vm, container) in table() {
             for (kind, expected) in [("qemu", vm), ("lxc", container)] {
                 let request = action.request(&guest(kind));
                 let target = request.target().replace(&format!("/nodes/a/{kind}/100"), "");
@@ -237,5 +252,90 @@ mod tests {
             }
         }
         assert_eq!(format!("{:?}", Action::Configure(pairs("cipassword"))), "configure");
+    }
+
+    fn knows(found: &Found, name: &str) -> bool {
+        let options = match found.call.options {
+            Some(OptionsOf::Create(kind) | OptionsOf::Update(kind)) => catalog(kind).find(name).is_some(),
+            None => false,
+        };
+        options || found.call.parameter(name).is_some()
+    }
+
+    /// The privileges on the guest itself that a call needs; one of several where it says so.
+    fn on_the_guest(rule: &Rule) -> Vec<&str> {
+        match rule {
+            Rule::Perm(Perm { path, privileges, .. }) if path == "/vms/{vmid}" => {
+                privileges.iter().map(String::as_str).collect()
+            }
+            Rule::And(rules) => rules.iter().flat_map(on_the_guest).collect(),
+            // On something else: a clone's copy.
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_api_has_each_action_with_these_parameters_and_privileges() {
+        for release in [8, 9] {
+            for ((action, ..), row) in table().into_iter().zip(ACTIONS) {
+                assert_eq!(action.row(), &row);
+                for kind in ["qemu", "lxc"] {
+                    let request = action.request(&guest(kind));
+                    let found = calls::find(release, request.method.as_str(), &request.path).unwrap();
+                    for (name, _) in &request.params {
+                        assert!(knows(&found, name), "{release} {kind} {}: {name}", row.word);
+                    }
+                    let needed = on_the_guest(found.call.permission.as_ref().unwrap());
+                    match row.privilege.strip_suffix('*') {
+                        Some(family) => {
+                            assert!(!needed.is_empty() && needed.iter().all(|name| name.starts_with(family)))
+                        }
+                        None => assert_eq!(needed, [row.privilege], "{release} {kind} {}", row.word),
+                    }
+                }
+            }
+        }
+        assert_eq!(table().len(), ACTIONS.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_action_gives_its_task_at_once_and_is_sent_once() {
+        for (action, ..) in table() {
+            for kind in ["qemu", "lxc"] {
+                let request = action.request(&guest(kind));
+                let target = format!("{} {}", request.method, request.target());
+                let outcome = |answer| {
+                    let (client, fake) = Fake::default().on(&target, answer).client();
+                    let action = action.clone();
+                    async move { (client.act(&guest(kind), &action).await, fake.log().len()) }
+                };
+                assert_eq!(outcome(data(json!(UPID))).await, (Ok(Some(UPID.parse().unwrap())), 1), "{target}");
+                assert_eq!(outcome(data(json!(null))).await, (Ok(None), 1), "{target}");
+                for (answer, told) in [
+                    (refusal(403, "Permission check failed"), "permission"),
+                    (refusal(500, "VM is locked (backup)"), "locked"),
+                    (refusal(596, "Connection timed out"), "undetermined"),
+                    (maybe_applied(), "undetermined"),
+                ] {
+                    let (result, sent) = outcome(answer).await;
+                    assert_eq!((result.unwrap_err().kind(), sent), (told, 1), "{target}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_guest_is_made_by_one_call() {
+        for (kind, path) in [(GuestKind::Qemu, "/nodes/a/qemu"), (GuestKind::Lxc, "/nodes/a/lxc")] {
+            let (client, fake) = Fake::default().on(&format!("POST {path}"), data(json!(UPID))).client();
+            let made = client.create(kind, "a", Vmid::new(101).unwrap(), pairs("onboot")).await;
+            assert_eq!((made, fake.log().len()), (Ok(Some(UPID.parse().unwrap())), 1));
+            for release in [8, 9] {
+                let found = calls::find(release, "POST", path).unwrap();
+                assert!(["vmid", "onboot", "start", "pool"].iter().all(|name| knows(&found, name)), "{release} {path}");
+                // The call itself looks at what the options need.
+                assert_eq!(found.call.permission, Some(Rule::All));
+            }
+        }
     }
 }

@@ -41,16 +41,33 @@ pub struct Node {
 
 /// Used and free bytes of something.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "UsageRow")]
 pub struct Usage {
     /// All.
-    #[serde(default, deserialize_with = "lenient::number")]
     pub total: Option<u64>,
     /// In use.
-    #[serde(default, deserialize_with = "lenient::number")]
     pub used: Option<u64>,
-    /// Free.
-    #[serde(default, alias = "avail", deserialize_with = "lenient::number")]
+    /// Free; of a file system, what is left for others than root.
     pub free: Option<u64>,
+}
+
+/// A file system has both figures of what is free, and memory another one besides.
+#[derive(Deserialize)]
+struct UsageRow {
+    #[serde(default, deserialize_with = "lenient::number")]
+    total: Option<u64>,
+    #[serde(default, deserialize_with = "lenient::number")]
+    used: Option<u64>,
+    #[serde(default, deserialize_with = "lenient::number")]
+    free: Option<u64>,
+    #[serde(default, deserialize_with = "lenient::number")]
+    avail: Option<u64>,
+}
+
+impl From<UsageRow> for Usage {
+    fn from(row: UsageRow) -> Self {
+        Self { total: row.total, used: row.used, free: row.avail.or(row.free) }
+    }
 }
 
 /// How a node is, as `/nodes/N/status` tells.

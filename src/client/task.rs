@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{ClusterClient, Reader};
+use super::{ClusterClient, Reader, model};
 use crate::pve::http::{ApiError, Request, percent_encode};
 use crate::pve::value::{TaskEnd, Upid};
 
@@ -121,8 +121,8 @@ pub(super) async fn read_log(
 async fn log_page(reader: &(impl Reader + ?Sized), upid: &Upid, start: usize) -> Result<Vec<String>, ApiError> {
     let request =
         Request::get(task_path(upid, "log")).with("start", start.to_string()).with("limit", LOG_PAGE.to_string());
-    let rows = reader.read(&request).await?;
-    let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
+    let answer = reader.read(&request).await?;
+    let rows = answer.as_array().ok_or_else(|| model::unclear(&request))?;
     let lines: Vec<String> =
         rows.iter().filter_map(|row| row.get("t").and_then(Value::as_str)).map(str::to_owned).collect();
     // An empty log, or a start behind its end, is answered with this one line.
