@@ -44,6 +44,8 @@ pub(in crate::sim) fn clone(cluster: &mut Cluster, call: &Call) -> Outcome {
             return Err(Failure::die(format!("can't clone to non-shared storage '{storage}'")));
         }
     }
+    // Marking the source takes its lock file.
+    let delay = cluster.await_lock(vmid)?;
     let guest = cluster.guest(GuestKind::Lxc, vmid, &node)?;
     check_lock(&guest.config)?;
     let (runs, config) = (guest.running.is_some(), guest.config.reread());
@@ -102,7 +104,9 @@ pub(in crate::sim) fn clone(cluster: &mut Cluster, call: &Call) -> Outcome {
     config.current.insert("lock".to_owned(), "create".to_owned());
     cluster.guests.insert(newid, Guest { node: node.clone(), config, running: None });
     let work = TaskWork::Lxc(Work { vmid, what: What::Clone(Box::new(plan)) });
-    Ok(cluster.start_task(&call.subject, &node, "vzclone", &vmid.to_string(), work))
+    let mut answer = cluster.start_task(&call.subject, &node, "vzclone", &vmid.to_string(), work);
+    answer.delay = delay;
+    Ok(answer)
 }
 
 pub(super) fn finish(cluster: &mut Cluster, task: usize, vmid: u32, plan: &Plan) -> Result<(), String> {
