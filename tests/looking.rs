@@ -8,7 +8,8 @@ mod stage;
 use std::process::Command;
 
 use pvefleet::sim::server::{Options, Server};
-use pvefleet::sim::{Cluster, world};
+use pvefleet::sim::transport::lock;
+use pvefleet::sim::{Cluster, Fault, FaultKind, world};
 use serde_json::Value;
 use stage::Stage;
 use tokio::runtime::Runtime;
@@ -96,6 +97,76 @@ fn a_check_tells_all_that_matters() {
         (&Value::Array(vec![]), &"trusted".into())
     );
     assert!(document[0]["clock_ahead"].is_i64(), "{out}");
+}
+
+#[test]
+fn the_line_that_trust_shows_is_the_one_that_trusts() {
+    let stage = Stage::new(MANIFEST);
+    let (code, out, err) = stage.run("clusters trust production");
+    assert_eq!(code, 0, "{err}");
+    let line = out.lines().find(|line| line.contains("FINGERPRINT=")).unwrap().trim();
+    assert!(line.starts_with("PROXMOX_CLUSTER_production_FINGERPRINT="), "{out}");
+    let with = |line: &str| {
+        let (before, after) = stage.env.split_once("PROXMOX_CLUSTER_production_CA_FILE=").unwrap();
+        stage.write(".env", &format!("{before}{line}\n{}", after.split_once('\n').unwrap().1));
+    };
+    with(line);
+    let (code, out, err) = stage.run("clusters check --cluster production");
+    assert!(code == 0 && out.contains("pinned"), "{out}{err}");
+    with(&format!("PROXMOX_CLUSTER_production_FINGERPRINT={}", "00:".repeat(32).trim_end_matches(':')));
+    let (code, out, _) = stage.run("clusters check --cluster production");
+    assert!(code == 1 && out.contains("is not the one that FINGERPRINT names"), "{out}");
+    let (code, _, err) = stage.run("clusters trust gone");
+    assert!(code == 1 && err.contains("onnection refused"), "{err}");
+}
+
+const TWO: &str = "fleet: t
+clusters:
+  production: {vms: [{name: prod-a, vmid: 1100, memory: 512}]}
+  staging: {vms: [{name: stg-a, vmid: 2100, memory: 512}]}
+";
+
+#[test]
+fn a_cluster_that_cannot_be_written_to_is_left_out_and_the_others_go_on() {
+    for (validation, is_left_out) in [("true", true), ("false", false)] {
+        let stage = Stage::new(TWO);
+        stage.set(&format!("PROXMOX_CLUSTER_VALIDATION={validation}\n"));
+        lock(&stage.cluster("staging")).inject(Fault::always(FaultKind::QuorumLost));
+        let (code, out, err) = stage.run("apply fleet.yaml --auto-approve");
+        assert_eq!(code, 5, "{out}{err}");
+        assert_eq!(err.contains("cluster staging is left out: the cluster has no quorum"), is_left_out, "{err}");
+        let writes = |name: &str| {
+            let cluster = stage.cluster(name);
+            let cluster = lock(&cluster);
+            cluster.access_log().iter().filter(|entry| entry.method != "GET").count()
+        };
+        assert!(writes("production") > 0, "{out}{err}");
+        assert_eq!(writes("staging") == 0, is_left_out, "{out}{err}");
+    }
+}
+
+#[test]
+fn clusters_are_meant_by_name_region_or_tier() {
+    let stage = Stage::new(TWO);
+    stage.set(
+        "PROXMOX_CLUSTER_production_TIER=gold\nPROXMOX_CLUSTER_production_REGION=west\n\
+         PROXMOX_CLUSTER_staging_REGION=west\n",
+    );
+    let read = |arguments: &str| {
+        let (code, out, err) = stage.run(arguments);
+        assert!(code == 0 && err.is_empty(), "{arguments}: {out}{err}");
+        ["production", "staging"].map(|name| out.contains(name))
+    };
+    assert_eq!(read("guests list --cluster region=west"), [true, true]);
+    assert_eq!(read("guests list --cluster tier=gold"), [true, false]);
+    assert_eq!(read("clusters check --cluster tier=gold --cluster staging"), [true, true]);
+    assert_eq!(read("plan fleet.yaml --cluster tier=gold"), [true, false]);
+    // `gone` is no cluster of the manifest's, and is not asked.
+    assert_eq!(read("plan fleet.yaml --cluster region=west"), [true, true]);
+    for arguments in ["guests list --cluster tier=silver", "plan fleet.yaml --cluster tier=silver"] {
+        let (code, _, err) = stage.run(arguments);
+        assert!(code == 64 && err.contains("tier=silver"), "{err}");
+    }
 }
 
 #[test]

@@ -6,8 +6,10 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
-    use pvefleet::client::{ClusterClient, Discover, HttpTransport, ReadOnlyClient, Reader};
-    use pvefleet::clusters::{Access, ClusterSettings, Credentials, Limits, Tls, Token};
+    use pvefleet::client::{
+        ClusterClient, ClusterError, Connect, Discover, HttpTransport, MultiClusterClient, ReadOnlyClient, Reader,
+    };
+    use pvefleet::clusters::{ClusterSettings, Credentials, Registry, Tls, Token};
     use pvefleet::gather::health;
     use pvefleet::gather::{self, Wanted};
     use pvefleet::live::HealthStatus;
@@ -15,7 +17,7 @@ mod tests {
     use pvefleet::pve::http::{ApiError, Method, Request};
     use pvefleet::pve::value::{GuestKind, TaskEnd, Upid, Vmid};
     use pvefleet::secret::Secret;
-    use pvefleet::sim::server::{Options, Server};
+    use pvefleet::sim::server::{Endpoint, Options, Running, Server};
     use pvefleet::sim::transport::{SharedCluster, SimTransport, lock};
     use pvefleet::sim::world::{GrantSpec, NodeSpec, TokenSpec, builtin};
     use pvefleet::sim::{Cluster, Fault, FaultKind};
@@ -219,26 +221,47 @@ mod tests {
         }
     }
 
+    fn settings(endpoint: &Endpoint, secret: &str) -> ClusterSettings {
+        let token = Token { id: endpoint.token_id.clone(), secret: Secret::new(secret) };
+        ClusterSettings {
+            endpoints: vec![endpoint.url.clone()],
+            credentials: Credentials { token: Some(token), login: None },
+            tls: Tls::CaFile("ca.pem".to_owned()),
+            ..ClusterSettings::named(&endpoint.name)
+        }
+    }
+
+    async fn served() -> Running {
+        let cluster = Cluster::new(builtin("production"), 1);
+        Server::start(vec![("production".to_owned(), cluster)], Options::default()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn credentials_that_were_refused_are_read_anew_at_once() {
+        let server = served().await;
+        let endpoint = server.endpoints()[0].clone();
+        let registry = Registry { clusters: vec![settings(&endpoint, "changed")], ..Registry::of_names([]) };
+        let ca_pem = endpoint.ca_pem.clone();
+        let mut connect = Connect::new(move |_| Ok(ca_pem.clone()));
+        connect.reload = Some(Box::new(move |_| Ok(settings(&endpoint, &endpoint.token_secret))));
+        let clients = MultiClusterClient::connect_with(&registry, connect);
+        let nodes = || async { clients.each(|client| async move { client.nodes().await }).await.remove("production") };
+        let first = nodes().await.unwrap();
+        assert!(matches!(first, Err(ClusterError::Api(_, ApiError::Authentication(_)))), "{first:?}");
+        assert_eq!(nodes().await.unwrap().unwrap().len(), 3);
+        // Those are kept.
+        assert!(nodes().await.unwrap().is_ok());
+        let status = clients.get("production").unwrap().node_status("pve1").await.unwrap();
+        assert!(status.pveversion.starts_with("pve-manager/") && status.rootfs.free.is_some(), "{status:?}");
+        server.stop().await;
+    }
+
     #[tokio::test]
     async fn the_same_over_https() {
-        let cluster = Cluster::new(builtin("production"), 1);
-        let server = Server::start(vec![("production".to_owned(), cluster)], Options::default()).await.unwrap();
+        let server = served().await;
         let endpoint = &server.endpoints()[0];
-        let token = |secret: &str| Token { id: endpoint.token_id.clone(), secret: Secret::new(secret) };
         let client = |secret: &str| {
-            let settings = ClusterSettings {
-                name: endpoint.name.clone(),
-                endpoints: vec![endpoint.url.clone()],
-                credentials: Credentials { token: Some(token(secret)), login: None },
-                tls: Tls::CaFile("ca.pem".to_owned()),
-                default_node: None,
-                default_storage: None,
-                default_bridge: None,
-                region: None,
-                tier: None,
-                access: Access::Apply,
-                limits: Limits::default(),
-            };
+            let settings = settings(endpoint, secret);
             let transport = HttpTransport::new(&settings, Some(endpoint.ca_pem.clone())).unwrap();
             ClusterClient::new("production", Arc::new(transport))
         };

@@ -52,7 +52,7 @@ async fn manifest(
     inputs.warn(terminal);
     let multi = connect::clients(&inputs.registry, env_files, terminal.log);
     let mut clients = usable(&multi);
-    let options = plan_options(&command.selection, inputs.partial);
+    let options = plan_options(&command.selection, &inputs);
     let mut live = ops::read(&inputs.desired, &connect::readers(&multi), &options.clusters).await;
     for _ in 0..JOINS {
         let creations = ops::running_creations(&live);

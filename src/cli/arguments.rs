@@ -262,7 +262,7 @@ pub struct Selection {
     /// KIND is delete (a guest), detach (a drive), adopt (a guest that is not ours) or reboot (beyond the guards).
     #[arg(long, value_name = "KIND:CLUSTER/GUEST[/DRIVE]")]
     pub accept: Vec<Acceptance>,
-    /// Only this cluster; may be repeated.
+    /// Only this cluster, or those of region=NAME or tier=NAME; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub cluster: Vec<String>,
     /// Only this guest, GUEST or CLUSTER/GUEST; may be repeated.
@@ -291,7 +291,7 @@ pub struct Validate {
 /// `snapshot`.
 #[derive(Debug, Args)]
 pub struct SnapshotCommand {
-    /// Only this cluster; may be repeated.
+    /// Only this cluster, or those of region=NAME or tier=NAME; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub cluster: Vec<String>,
     /// Write the document as json, or a line for each cluster as text, to standard output or to FILE; may be repeated.
@@ -359,7 +359,7 @@ pub struct DriftCommand {
     /// Variables.
     #[command(flatten)]
     pub variables: Variables,
-    /// Only this cluster; may be repeated.
+    /// Only this cluster, or those of region=NAME or tier=NAME; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub cluster: Vec<String>,
     /// Only this guest, GUEST or CLUSTER/GUEST; may be repeated.
@@ -525,7 +525,7 @@ pub enum Clusters {
         /// Also hold the privileges against those that this manifest needs.
         #[arg(long = "for", value_name = "PATH")]
         manifest: Option<PathBuf>,
-        /// Only this cluster; may be repeated.
+        /// Only this cluster, or those of region=NAME or tier=NAME; may be repeated.
         #[arg(long, value_name = "NAME")]
         cluster: Vec<String>,
         /// Output.
@@ -542,7 +542,7 @@ pub enum Guests {
     /// Exit code 0; 1 when a cluster could not be read (the others are listed); 64 when the settings are wrong.
     #[command(after_help = "Example:\n  pvefleet guests list --cluster production")]
     List {
-        /// Only this cluster; may be repeated.
+        /// Only this cluster, or those of region=NAME or tier=NAME; may be repeated.
         #[arg(long, value_name = "NAME")]
         cluster: Vec<String>,
         /// Output.
@@ -586,7 +586,7 @@ pub enum Tasks {
     /// Exit code 0; 1 when a cluster could not be read (the others are listed); 64 when the settings are wrong.
     #[command(after_help = "Example:\n  pvefleet tasks list --running")]
     List {
-        /// Only this cluster; may be repeated.
+        /// Only this cluster, or those of region=NAME or tier=NAME; may be repeated.
         #[arg(long, value_name = "NAME")]
         cluster: Vec<String>,
         /// Only tasks that run now.

@@ -1,5 +1,6 @@
 //! `guests list` and `guests show`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -79,15 +80,17 @@ pub fn refused(error: ClusterError) -> Failure {
     }
 }
 
-/// The clusters that were named, or all.
-pub fn chosen<'a>(named: &'a [String], registry: &'a Registry) -> Result<Vec<&'a str>, Failure> {
-    if let Some(unknown) = named.iter().find(|name| registry.get(name).is_none()) {
-        return Err(not_found(unknown, registry));
+/// The clusters that were named, or all, in the order of the settings.
+pub fn chosen<'a>(named: &[String], registry: &'a Registry) -> Result<Vec<&'a str>, Failure> {
+    let mut meant = BTreeSet::new();
+    for selector in named {
+        match registry.meant(selector) {
+            none if none.is_empty() => return Err(not_found(selector, registry)),
+            some => meant.extend(some),
+        }
     }
-    Ok(match named.is_empty() {
-        true => registry.clusters.iter().map(|settings| settings.name.as_str()).collect(),
-        false => named.iter().map(String::as_str).collect(),
-    })
+    let all = registry.clusters.iter().map(|settings| settings.name.as_str());
+    Ok(all.filter(|name| named.is_empty() || meant.contains(name)).collect())
 }
 
 /// Says which clusters could not be read; the exit code.

@@ -25,12 +25,12 @@ use crate::report::{Layout, annotations, plan_diff, plan_markdown, plan_text};
 pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.document.output)?;
     let (inputs, live, _) =
-        read(&command.path, &command.variables, command.live.as_deref(), env_files, terminal, |_| {
-            command.selection.cluster.clone()
+        read(&command.path, &command.variables, command.live.as_deref(), env_files, terminal, |inputs| {
+            meant(&command.selection.cluster, inputs)
         })
         .await?;
     warn_of_missing_secrets(&inputs, terminal);
-    let options = plan_options(&command.selection, inputs.partial);
+    let options = plan_options(&command.selection, &inputs);
     let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;
     write_plan(&command.document, &plan, terminal, plan_text::plan)?;
     if command.document.output.iter().all(|output| output.file.is_some()) {
@@ -47,7 +47,7 @@ pub async fn plan(command: &PlanCommand, env_files: &[PathBuf], terminal: &Termi
 pub async fn drift(command: &DriftCommand, env_files: &[PathBuf], terminal: &Terminal) -> Result<u8, Failure> {
     check_outputs(&command.document.output)?;
     let options = |inputs: &Inputs| PlanOptions {
-        clusters: command.cluster.clone(),
+        clusters: meant(&command.cluster, inputs),
         targets: command.target.clone(),
         partial: inputs.partial,
         ..PlanOptions::default()
@@ -126,14 +126,25 @@ pub fn write_plan(
 }
 
 /// The options of a run as the planner takes them.
-pub fn plan_options(selection: &Selection, partial: bool) -> PlanOptions {
+pub fn plan_options(selection: &Selection, inputs: &Inputs) -> PlanOptions {
     PlanOptions {
         prune: selection.prune,
         accept: selection.accept.clone(),
-        clusters: selection.cluster.clone(),
+        clusters: meant(&selection.cluster, inputs),
         targets: selection.target.clone(),
-        partial,
+        partial: inputs.partial,
     }
+}
+
+/// The manifest's clusters that are meant. A name or selector that means none of them stays, to be refused as it is
+/// written.
+fn meant(named: &[String], inputs: &Inputs) -> Vec<String> {
+    let of = |selector: &String| -> Vec<String> {
+        let meant = inputs.registry.meant(selector).into_iter().map(str::to_owned);
+        let meant: Vec<String> = meant.filter(|name| inputs.desired.clusters.contains_key(name)).collect();
+        if meant.is_empty() { vec![selector.clone()] } else { meant }
+    };
+    named.iter().flat_map(of).collect()
 }
 
 /// A secret that is not set is no error before apply.

@@ -25,9 +25,9 @@ pub async fn snapshot(command: &SnapshotCommand, env_files: &[PathBuf], terminal
     check_outputs(&command.output)?;
     let variables = environment::variables(env_files).map_err(|error| Failure::Usage(format!("{error:#}")))?;
     let registry = environment::registry(&variables).map_err(Failure::problems)?;
-    chosen(&command.cluster, &registry)?;
+    let names: Vec<String> = chosen(&command.cluster, &registry)?.into_iter().map(str::to_owned).collect();
     let clients = connect::clients(&registry, env_files, terminal.log);
-    let live = ops::snapshot(&connect::readers(&clients), &command.cluster).await;
+    let live = ops::snapshot(&connect::readers(&clients), &names).await;
     let complete = live.clusters.values().all(|cluster| cluster.known().is_some_and(|seen| unread(seen) == 0));
     let document = Snapshot {
         format_version: SNAPSHOT_VERSION.to_owned(),

@@ -27,6 +27,10 @@ enum Does {
     IsNode(&'static str),
     /// Answers half of what it announced, and closes.
     StopsHalfway,
+    /// Answers a long list, packed where that is taken.
+    Packs,
+    /// Lets so many requests into a connection, and says so with the last one's answer.
+    Counts(usize),
 }
 
 fn answers(status_line: &str, body: &str) -> Does {
@@ -82,6 +86,7 @@ impl Server {
 
 async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, requests: Arc<Mutex<Vec<String>>>, does: Does) {
     let mut seen = Vec::new();
+    let mut served = 0;
     loop {
         let mut buffer = [0; 4096];
         match stream.read(&mut buffer).await {
@@ -98,9 +103,31 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, requests: Arc<Mu
         if body.len() < announced.parse().unwrap() {
             continue;
         }
+        let takes_packed = head.contains("accept-encoding: gzip");
         requests.lock().unwrap().push(text);
         seen.clear();
+        served += 1;
         match &does {
+            Does::Packs => {
+                let (mut body, mut coding) = (long_list().into_bytes(), "");
+                if takes_packed {
+                    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                    std::io::Write::write_all(&mut packer, &body).unwrap();
+                    (body, coding) = (packer.finish().unwrap(), "Content-Encoding: gzip\r\n");
+                    assert!(body.len() < 2000, "{}", body.len());
+                }
+                let head = format!("HTTP/1.1 200 OK\r\n{coding}Content-Length: {}\r\n\r\n", body.len());
+                stream.write_all(&[head.into_bytes(), body].concat()).await.unwrap();
+            }
+            Does::Counts(limit) => {
+                let close = if served == *limit { "Connection: close\r\n" } else { "" };
+                let body = r#"{"data":null}"#;
+                let answer = format!("HTTP/1.1 200 OK\r\n{close}Content-Length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                if served == *limit {
+                    return;
+                }
+            }
             Does::Answers(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
             Does::IsNode(name) => {
                 let body = format!(r#"{{"data":[{{"type":"node","name":"{name}","local":1}}]}}"#);
@@ -115,6 +142,10 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, requests: Arc<Mu
             }
         }
     }
+}
+
+fn long_list() -> String {
+    format!(r#"{{"data":[{}]}}"#, vec![r#"{"key":"cores","value":2}"#; 1000].join(","))
 }
 
 /// A CA, and a server certificate that it signed for these names.
@@ -349,6 +380,26 @@ async fn parameters_go_where_proxmox_reads_them() {
     assert!(requests[2].starts_with("DELETE /api2/json/x?purge=1 HTTP/1.1"), "{}", requests[2]);
     assert!(!requests[2].contains("content-length"), "{}", requests[2]);
     assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn long_answers_come_packed_and_are_read() {
+    let server = Server::start(None, Does::Packs).await;
+    let answer = get(&[http(&server)], Tls::Unverified, None).await.unwrap();
+    assert_eq!(answer.body, long_list());
+    assert!(server.requests()[0].contains("accept-encoding: gzip\r\n"), "{}", server.requests()[0]);
+}
+
+#[tokio::test]
+async fn a_connection_serves_until_the_servers_last_request() {
+    let server = Server::start(None, Does::Counts(100)).await;
+    let transport = transport(&[http(&server)], Tls::Unverified, None);
+    for number in 0..250 {
+        // A write, too: what was not taken by a closing connection was not sent.
+        let method = if number % 2 == 0 { Method::Get } else { Method::Put };
+        assert_eq!(transport.send(&Request::new(method, "/x")).await.unwrap().status, 200);
+    }
+    assert_eq!((server.requests().len(), server.connections()), (250, 3));
 }
 
 #[tokio::test]

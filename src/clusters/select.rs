@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::settings::Registry;
+use super::settings::{ClusterSettings, Registry};
 use crate::desired::Routing;
 use crate::pve::value::Vmid;
 
@@ -42,6 +42,17 @@ pub enum SelectError {
 }
 
 impl Registry {
+    /// The clusters that a selector means: one by its name, or those of `region=NAME` or `tier=NAME`.
+    pub fn meant(&self, selector: &str) -> Vec<&str> {
+        let is_meant = |cluster: &&ClusterSettings| match selector.split_once('=') {
+            Some(("region", region)) => cluster.region.as_deref() == Some(region),
+            Some(("tier", tier)) => cluster.tier.as_deref() == Some(tier),
+            // No name holds the sign.
+            _ => cluster.name == selector,
+        };
+        self.clusters.iter().filter(is_meant).map(|cluster| cluster.name.as_str()).collect()
+    }
+
     /// Finds the cluster of a guest from whatever is known of it.
     ///
     /// In this order: the cluster named; the patterns that match the name; the longest cluster name that
@@ -142,6 +153,24 @@ mod tests {
             (".:staging", name("x"), "production Default"),
         ] {
             assert_eq!(select(CLUSTERS, patterns, input), expected, "{patterns} {input:?}");
+        }
+    }
+
+    #[test]
+    fn selectors_mean_names_regions_and_tiers() {
+        let text = "PROXMOX_CLUSTERS=a,b,c\nPROXMOX_CLUSTER_a_REGION=west\nPROXMOX_CLUSTER_b_REGION=west\n\
+                    PROXMOX_CLUSTER_b_TIER=gold\nPROXMOX_CLUSTER_c_TIER=west\n";
+        let registry = registry(text).unwrap();
+        for (selector, expected) in [
+            ("a", &["a"][..]),
+            ("region=west", &["a", "b"]),
+            ("tier=gold", &["b"]),
+            ("tier=west", &["c"]),
+            ("region=", &[]),
+            ("node=a", &[]),
+            ("d", &[]),
+        ] {
+            assert_eq!(registry.meant(selector), expected, "{selector}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::client::{MultiClusterClient, Reader};
+use crate::client::{ClusterError, MultiClusterClient, Reader};
 use crate::live::{Health, HealthStatus, NodeHealth};
 use crate::pve::http::{ApiError, Request};
 
@@ -140,28 +140,40 @@ impl MultiClusterClient {
     /// Every cluster with its counts.
     pub async fn list_all_clusters_info(&self) -> Vec<ClusterInfo> {
         let mut health = self.health().await;
-        let mut all = Vec::new();
-        for settings in &self.registry().clusters {
-            let health = health.remove(&settings.name).unwrap_or_else(|| Health::online(&settings.name));
-            all.push(ClusterInfo {
-                cluster_name: settings.name.clone(),
-                api_url: settings.endpoints.first().cloned().unwrap_or_default(),
-                region: settings.region.clone(),
-                tier: settings.tier.clone(),
-                nodes_count: health.nodes.len(),
-                vms_count: health.vms.unwrap_or(0),
-                lxc_count: health.containers.unwrap_or(0),
-                storage_count: health.storages.unwrap_or(0),
-                nodes: health
-                    .nodes
-                    .into_iter()
-                    .map(|node| NodeInfo { name: node.name, status: if node.online { "online" } else { "offline" } })
-                    .collect(),
-                status: health.status,
-                error: health.error,
-            });
-        }
-        all
+        self.names().filter_map(|name| ClusterInfo::of(self, name, health.remove(name)?)).collect()
+    }
+
+    /// One cluster with its counts.
+    ///
+    /// # Errors
+    ///
+    /// An unknown name. One that is down is described as such.
+    pub async fn describe(&self, name: &str) -> Result<ClusterInfo, ClusterError> {
+        let health = self.health_of(&[name]).await.remove(name);
+        let info = health.and_then(|health| ClusterInfo::of(self, name, health));
+        info.ok_or_else(|| ClusterError::ClusterNotFound(name.to_owned()))
+    }
+}
+
+impl ClusterInfo {
+    /// Nothing where no cluster bears the name.
+    fn of(clients: &MultiClusterClient, name: &str, health: Health) -> Option<Self> {
+        let settings = clients.registry().get(name)?;
+        let node =
+            |node: NodeHealth| NodeInfo { name: node.name, status: if node.online { "online" } else { "offline" } };
+        Some(Self {
+            cluster_name: settings.name.clone(),
+            api_url: settings.endpoints.first().cloned().unwrap_or_default(),
+            region: settings.region.clone(),
+            tier: settings.tier.clone(),
+            nodes_count: health.nodes.len(),
+            vms_count: health.vms.unwrap_or(0),
+            lxc_count: health.containers.unwrap_or(0),
+            storage_count: health.storages.unwrap_or(0),
+            nodes: health.nodes.into_iter().map(node).collect(),
+            status: health.status,
+            error: health.error,
+        })
     }
 }
 
@@ -304,6 +316,10 @@ mod tests {
         assert_eq!(info[0], expected);
         assert_eq!((&info[1]["status"], &info[1]["nodes_count"]), (&json!("offline"), &json!(0)));
         assert!(info[1]["error"].as_str().unwrap().contains("refuses the connection"));
+        for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
+            assert_eq!(serde_json::to_value(clients.describe(name).await.unwrap()).unwrap(), info[number]);
+        }
+        assert_eq!(clients.describe("d").await, Err(ClusterError::ClusterNotFound("d".to_owned())));
         let valid = clients.validate().await;
         // A node that is off is no reason to leave a cluster out; a quorum that is missing is.
         assert_eq!(valid["a"], Ok(()));

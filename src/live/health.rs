@@ -118,6 +118,8 @@ impl Health {
 
     /// A cluster that could not even be asked.
     pub fn offline(cluster: &str, why: String) -> Self {
-        Self { status: HealthStatus::Offline, problems: vec![why.clone()], error: Some(why), ..Self::online(cluster) }
+        let error_kind = Some("connection".to_owned());
+        let (status, problems) = (HealthStatus::Offline, vec![why.clone()]);
+        Self { status, problems, error_kind, error: Some(why), ..Self::online(cluster) }
     }
 }

@@ -60,6 +60,12 @@ pub struct Cluster {
     /// Bridge for a new NIC that names none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub default_bridge: Option<String>,
+    /// For selectors.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub region: Option<String>,
+    /// For selectors.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tier: Option<String>,
     /// What may be done there.
     pub access: Access,
     /// `root@pam` can log in with a password, so that options which are for root alone can be set.
@@ -74,6 +80,8 @@ impl Settings {
             default_node: settings.default_node.clone(),
             default_storage: settings.default_storage.clone(),
             default_bridge: settings.default_bridge.clone(),
+            region: settings.region.clone(),
+            tier: settings.tier.clone(),
             access: settings.access,
             as_root: settings.credentials.as_root(),
         };
@@ -102,6 +110,8 @@ impl Settings {
             settings.default_node.clone_from(&cluster.default_node);
             settings.default_storage.clone_from(&cluster.default_storage);
             settings.default_bridge.clone_from(&cluster.default_bridge);
+            settings.region.clone_from(&cluster.region);
+            settings.tier.clone_from(&cluster.tier);
             settings.access = cluster.access;
             // Planning asks only whether there is one.
             settings.credentials.login = cluster

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use pvefleet::sim::server::{Options, Running, Server};
+use pvefleet::sim::transport::SharedCluster;
 use pvefleet::sim::{Cluster, world};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -63,6 +64,16 @@ impl Stage {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
+    }
+
+    /// Adds lines to the settings.
+    pub fn set(&self, lines: &str) {
+        self.write(".env", &format!("{}{lines}", self.env));
+    }
+
+    /// One of the clusters that are served.
+    pub fn cluster(&self, name: &str) -> SharedCluster {
+        self.running.as_ref().unwrap().cluster(name).unwrap()
     }
 
     /// The methods of all requests so far, cluster by cluster.

@@ -131,7 +131,7 @@ impl Stage {
         };
         let fleet = inputs.map(|inputs| {
             inputs.warn(terminal);
-            let options = plan_options(&command.selection, inputs.partial);
+            let options = plan_options(&command.selection, &inputs);
             (inputs.desired, options)
         });
         let plan = match (saved, &fleet) {
