@@ -26,9 +26,6 @@ impl Comparison<'_> {
             }
             return;
         };
-        if is_the_same(drive, text) && !self.seen.config.pending.contains_key(name) {
-            return;
-        }
         let Ok(seen) = property::split(text, format) else {
             self.unreadable(name, desired, text);
             return;
@@ -227,7 +224,7 @@ fn moves_to<'a>(form: &'a DriveForm, volume: &str, is_cdrom: bool) -> Option<&'a
 
 /// True where the live text is a disk of the form, size and options that are wanted, letter for letter, so that nothing
 /// need be taken apart. That it is false says nothing.
-fn is_the_same(drive: &Drive, live: &str) -> bool {
+pub(super) fn is_the_same(drive: &Drive, live: &str) -> bool {
     let volume = live.split(',').next().unwrap_or_default();
     let is_there = match &drive.form {
         DriveForm::Allocate { storage } => storage_of(volume) == Some(storage),

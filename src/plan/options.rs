@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Effect, FieldChange, Reason, ReasonCode};
-use super::drives::{holds_data, volume_of};
+use super::drives::{self, holds_data, volume_of};
 use super::mark;
 use super::template::{Hole, Template};
 use super::versions;
@@ -170,7 +170,14 @@ fn matches_pattern(pattern: &[u8], text: &[u8]) -> bool {
 /// Compares every listed option but `tags`, `description` and the name, which have rules of their own.
 pub fn compare(guest: &DesiredGuest, seen: &Seen<'_>, secrets: &BTreeMap<String, u32>) -> Differences {
     let mut comparison = Comparison { guest, seen, out: Differences::default() };
+    // Both are in order, so they are walked side by side: nearly every option is as it should be.
+    let mut live = seen.config.current.iter().peekable();
     for (name, desired) in &guest.options {
+        while live.next_if(|(other, _)| *other < name).is_some() {}
+        let current = live.peek().filter(|(other, _)| *other == name).map(|(_, text)| text.as_str());
+        if seen.config.pending.is_empty() && is_the_same(desired, current) {
+            continue;
+        }
         if matches!(name.as_str(), "tags" | "description" | "ostemplate") || is_ignored(&guest.ignore, name) {
             continue;
         }
@@ -187,6 +194,7 @@ fn is_the_same(desired: &DesiredOption, live: Option<&str>) -> bool {
         (OptionValue::Absent, None) => true,
         (OptionValue::Text(wanted), Some(live)) => wanted == live,
         (OptionValue::Properties { whole: false, keys }, Some(live)) => has_parts(keys, live),
+        (OptionValue::Drive(drive), Some(live)) => drives::is_the_same(drive, live),
         _ => false,
     }
 }
@@ -223,12 +231,7 @@ impl Comparison<'_> {
             // Meant for creation only: nothing of it can be read back.
             return;
         }
-        let seen = self.seen;
-        let live = seen.config.effective(name).filter(|text| !text.trim().is_empty());
-        if is_the_same(desired, live) && !seen.config.pending.contains_key(name) {
-            return;
-        }
-        let live = live.map(str::to_owned);
+        let live = self.seen.config.effective(name).map(str::to_owned).filter(|text| !text.trim().is_empty());
         let text_differs = |wanted: &str| match live.as_deref() {
             Some(live) => !same_value(self.kind(), name, wanted, live),
             None => !is_default(self.kind(), name, spec, wanted),

@@ -17,8 +17,11 @@ impl Comparison<'_> {
         let only_pending = config.pending.keys().filter(|name| !config.current.contains_key(*name));
         let mut names: Vec<&String> = config.current.keys().chain(only_pending).collect();
         names.sort_unstable();
+        let mut options = self.guest.options.keys().peekable();
         for name in names {
-            let listed = self.guest.options.contains_key(name) || is_ignored(&self.guest.ignore, name);
+            // In the same order, so they are walked side by side.
+            while options.next_if(|other| *other < name).is_some() {}
+            let listed = options.peek() == Some(&name) || is_ignored(&self.guest.ignore, name);
             let Some(live) = config.effective(name).filter(|_| !listed) else { continue };
             if is_bookkeeping(self.kind(), name, live) {
                 continue;
