@@ -13,6 +13,7 @@ mod ha;
 mod identify;
 mod identity;
 mod lint;
+mod making;
 pub mod mark;
 mod migrate;
 mod options;

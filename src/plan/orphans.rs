@@ -112,7 +112,8 @@ pub fn removal(cluster: &Cluster<'_>, live: &LiveGuest, power: Power, purge: boo
     steps
 }
 
-fn is_resource(cluster: &Cluster<'_>, live: &LiveGuest) -> bool {
+/// True for a guest that HA looks after.
+pub fn is_resource(cluster: &Cluster<'_>, live: &LiveGuest) -> bool {
     cluster.live.ha.known().is_some_and(|resources| resources.contains_key(&ha::sid(live.kind, live.vmid)))
 }
 

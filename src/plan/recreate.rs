@@ -4,7 +4,8 @@
 use super::accept::AcceptanceKind;
 use super::create;
 use super::document::{Action, Base, Change, Class, Effect, FieldChange, Reason, ReasonCode, State};
-use super::orphans::{agreed, removal, volumes};
+use super::making;
+use super::orphans::{agreed, is_resource, removal, volumes};
 use super::planner::Cluster;
 use super::preflight;
 use super::vmids::NewIds;
@@ -65,6 +66,8 @@ pub fn recreate(
         Some(Reason { code: ReasonCode::Protected, words: "it is protected".to_owned(), hint })
     } else if cluster.lacks(&path, "VM.Allocate") {
         Some(preflight::lacking(&path, "VM.Allocate"))
+    } else if is_resource(cluster, live) && cluster.lacks("/", "Sys.Console") {
+        Some(preflight::lacking("/", "Sys.Console"))
     } else {
         cluster.read_only()
     };
@@ -74,6 +77,8 @@ pub fn recreate(
         Some(reason) => Err((State::Blocked, reason)),
         None => create::make(cluster, &anew, &mut change, ids),
     };
+    // What is destroyed must be sure to be made again.
+    let made = made.and_then(|()| making::why_not_anew(cluster, live, &change).map_or(Ok(()), Err));
     match made {
         Ok(()) => {
             let hard = cluster.is_accepted(AcceptanceKind::Stop, &change.address);

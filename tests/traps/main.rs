@@ -11,6 +11,7 @@ mod lists;
 mod notes;
 mod ownership;
 mod places;
+mod recreating;
 mod removal;
 #[path = "../support/mod.rs"]
 mod support;
