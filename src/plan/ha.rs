@@ -33,6 +33,8 @@ pub struct HaChange {
     pub state: Option<String>,
     /// The power state that the manifest's `ha` asks for.
     pub power: Option<Power>,
+    /// Why HA cannot be asked to turn it on or off, where that is HA's.
+    pub deaf: Option<Reason>,
 }
 
 /// The id of a guest's resource.
@@ -126,6 +128,8 @@ pub fn plan(cluster: &Cluster<'_>, guest: &DesiredGuest, live: Option<&LiveGuest
     };
     out.state = present.map(|options| options.get("state").map_or("started", String::as_str).to_owned());
     out.manages = out.state.as_deref().is_some_and(|state| power_of(state).is_some());
+    out.deaf =
+        cluster.lacks("/", "Sys.Console").then(|| preflight::lacking("/", "Sys.Console")).filter(|_| out.manages);
     let Some(wanted) = wanted(guest) else { return out };
     let place = guest.ha.as_ref().map(|ha| ha.place.clone());
     let mut field = |name: &str, before: Option<&str>, after: Option<&str>, blocked: Option<&Reason>| {

@@ -100,7 +100,7 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         running,
         foretold: false,
         accepted_detach: &detach,
-        kept_on: why_kept_on(guest, live, wanted_power, running),
+        kept_on: why_kept_on(guest, live, wanted_power, running).or_else(|| ha.deaf.clone().filter(|_| running)),
         relocates: to.is_some_and(|to| to.copies),
         as_root: cluster.desired.as_root,
         version: &cluster.live.version,
@@ -379,7 +379,10 @@ fn why_not_turned(live: &LiveGuest, ha: &HaChange, wanted: Power) -> Option<Reas
         return Some(paused());
     }
     let asked = ha.state.as_deref().filter(|_| ha.manages)?;
-    (ha::power_of(asked) == Some(wanted)).then(|| Reason {
+    if ha::power_of(asked) != Some(wanted) {
+        return ha.deaf.clone();
+    }
+    Some(Reason {
         code: ReasonCode::Dependency,
         words: format!("HA was asked to keep it {asked}, and has not done so"),
         hint: Some("see its state among the HA resources; an error there must be cleared by hand".to_owned()),

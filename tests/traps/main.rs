@@ -13,6 +13,7 @@ mod ownership;
 mod places;
 mod recreating;
 mod removal;
+mod rights;
 #[path = "../support/mod.rs"]
 mod support;
 mod unfinished;
