@@ -325,6 +325,32 @@ pub(super) fn change_after(
     Ok(())
 }
 
+/// Puts off each clone whose source this plan changes: a clone is as its source is, and what is left to change of it
+/// can only be told once that is done. Of a snapshot, nothing changes; notes and tags are written with the clone.
+pub fn wait_for_sources(changes: &mut [Change]) {
+    let inherits = |name: &str| !matches!(name, "name" | "hostname" | "description" | "tags");
+    let alters = |step: &Step| step.expect.iter().filter_map(Expect::option).any(inherits);
+    let sources = changes.iter().filter(|change| change.steps.iter().any(alters));
+    let sources: BTreeMap<String, String> = sources
+        .filter(|change| !change.action.makes())
+        .filter_map(|change| {
+            Some((format!("{}/{}", change.address.kind, change.address.vmid?), change.address.name.clone()))
+        })
+        .collect();
+    for change in changes {
+        let of_now = |step: &&Step| step.kind == StepKind::Clone && !step.call.params.contains_key("snapname");
+        let Some(step) = change.steps.iter().find(of_now) else { continue };
+        let path = step.call.path.to_string();
+        let source = path.strip_suffix("/clone").and_then(|path| path.splitn(4, '/').nth(3));
+        let Some(name) = source.and_then(|source| sources.get(source)) else { continue };
+        let words = format!("{name} is changed by this plan; its clones are planned once that is done");
+        let hint = Some("apply, then plan again".to_owned());
+        change.steps.clear();
+        change.state = State::Waiting;
+        change.reason = Some(Reason { code: ReasonCode::Dependency, words, hint });
+    }
+}
+
 /// The configuration that a clone will have, with the source's volumes and MAC addresses standing in for its own.
 pub(super) fn foretell(guest: &DesiredGuest, source: &LiveConfig, storage: Option<&str>) -> LiveConfig {
     let mut config = LiveConfig::default();

@@ -10,7 +10,7 @@ use super::document::{
 use super::identify::{self, Found, Marks};
 use super::mark::{self, Mark, Marked};
 use super::vmids::NewIds;
-use super::{create, guards, identity, order, orphans, preflight, recreate, update};
+use super::{clone, create, guards, identity, order, orphans, preflight, recreate, update};
 use crate::clusters::Access;
 use crate::desired::{Desired, DesiredCluster, DesiredGuest, Routing};
 use crate::diagnostics::Diagnostic;
@@ -349,6 +349,7 @@ impl Cluster<'_> {
             }
         }
         guards::of_cluster(self, desired.guards, owned.len(), &mut changes);
+        clone::wait_for_sources(&mut changes);
         self.wait_for_needs(&mut changes);
         order::sort(&mut changes);
         let unmanaged = self.live.guests.keys().filter(|vmid| !claimed.contains(vmid)).count();

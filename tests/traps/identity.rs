@@ -103,3 +103,23 @@ async fn a_template_and_its_clone_in_one_manifest_are_made_one_after_the_other()
     // The clone inherits its template's line, and is its own guest all the same.
     assert!(world.file("production", "prod-a-clone").contains("guest=qemu/prod-a-clone"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clone_waits_for_the_changes_of_its_source() {
+    let world = World::production();
+    let source = DB.replace("prod-db-01", "prod-base");
+    world.converge(&vms(&source)).await;
+    let clone = "      - {name: prod-db-02, clone: {from: prod-base, full: true}, memory: null}\n";
+    let both = vms(&format!("{clone}{}", source.replace("1024", "2048").replace("tags: [db]", "tags: [base]")));
+    let plan = world.plan(&both).await;
+    let words = assert_refused(named(&plan, "prod-db-02"), ReasonCode::Dependency);
+    assert!(words.starts_with("prod-base is changed by this plan"), "{words}");
+    assert!(named(&plan, "prod-base").has_steps());
+    let (plan, outcome) = world.apply(&both).await;
+    assert_eq!(named(&plan, "prod-db-02").action, Action::Clone, "{outcome:#?}");
+    world.converge(&both).await;
+    assert!(!world.file("production", "prod-db-02").contains("memory"));
+    // Tags and notes are written with the clone: for them alone, nothing waits.
+    let third = clone.replace("prod-db-02", "prod-db-03");
+    world.converge(&format!("{both}{third}").replace("tags: [base]", "tags: [base, more]")).await;
+}
