@@ -43,6 +43,11 @@ pub(super) fn guest(guest: &DesiredGuest, problems: &mut Vec<Diagnostic>) {
             "take `state` away, or `template: true`; `state: null` ends what a default or profile says",
         );
     }
+    if let Some(ha) = guest.ha.as_ref().filter(|ha| guest.template && ha.value != HaState::Absent) {
+        let message = format!("`{name}` is to become a template, which HA has nothing to keep of");
+        let problem = Diagnostic::error("template-state", message).at(&ha.place);
+        problems.push(problem.hint("take `ha` away; `ha: null` ends what a default or profile says"));
+    }
     if let (Some(power), Some(ha)) = (guest.state, &guest.ha)
         && let HaState::Managed { state: Some(state), .. } = &ha.value
         && crate::pve::ha::runs(state).is_some_and(|runs| runs != (power == Power::Running))

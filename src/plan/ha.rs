@@ -138,7 +138,8 @@ pub fn plan(cluster: &Cluster<'_>, guest: &DesiredGuest, live: Option<&LiveGuest
         field.blocked = blocked.cloned();
         out.fields.push(field);
     };
-    let refused = refusal(cluster, wanted.as_ref());
+    let is_template = live.is_some_and(|live| live.template) && wanted.is_some();
+    let refused = if is_template { Some(template()) } else { refusal(cluster, wanted.as_ref()) };
     let get = |options: Option<&Options>, name: &str| options.and_then(|options| options.get(name)).cloned();
     match (present, wanted) {
         (None, None) => {}
@@ -181,6 +182,14 @@ pub fn plan(cluster: &Cluster<'_>, guest: &DesiredGuest, live: Option<&LiveGuest
         }
     }
     out
+}
+
+fn template() -> Reason {
+    Reason {
+        code: ReasonCode::NotInPlace,
+        words: "it is a template, which never runs: HA has nothing to keep of it".to_owned(),
+        hint: Some("take `ha` away, or make a clone of it under another name".to_owned()),
+    }
 }
 
 /// Why the HA resource cannot be changed.

@@ -76,7 +76,8 @@ pub fn entry(dice: &mut Dice, entity: &Entity, others: &[Entity]) -> String {
             lines.push("state: stopped".to_owned());
         }
     }
-    let is_template = entity.config.contains_key("template") || lines_have(&lines, "template:");
+    // A manifest that wants a template kept running is refused.
+    let is_template = lines_have(&lines, "template:");
     if entity.listed_in == "production" && !is_template {
         match dice.below(100) {
             0..5 => {

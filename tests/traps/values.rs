@@ -73,3 +73,14 @@ async fn a_live_size_larger_by_rounding_is_the_size_asked_for() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn high_availability_has_nothing_to_keep_of_a_template() {
+    let world = World::production();
+    world.converge(&vms(&DB.replace("unlisted: ignore", "template: true"))).await;
+    // Somebody took `template` away and asks HA for what is a template all the same.
+    let plan = world.plan(&vms(&DB.replace("unlisted: ignore", "ha: {state: started}"))).await;
+    assert_nothing_is_sent(&plan);
+    let words = assert_field_refused(only(&plan), "ha", ReasonCode::NotInPlace);
+    assert!(words.starts_with("it is a template, which never runs"), "{words}");
+}
