@@ -372,7 +372,10 @@ impl Comparison<'_> {
     }
 
     pub(super) fn effect(&self, name: &str, before: Option<&str>, after: Option<&str>) -> Effect {
-        let hotplug = self.seen.config.current.get("hotplug").map(String::as_str);
+        let current = |option: &str| self.seen.config.current.get(option).map(String::as_str);
+        // Memory is plugged in by NUMA node: without NUMA it waits, whatever `hotplug` lists.
+        let plugs = name != "memory" || current("numa").and_then(value::parse_boolean) == Some(true);
+        let hotplug = if plugs { current("hotplug") } else { Some("0") };
         match takes(self.kind(), name, before, after, hotplug) {
             _ if !self.seen.running => Effect::None,
             // Setting back what runs: nothing waits any more.

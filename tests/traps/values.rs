@@ -84,3 +84,20 @@ async fn high_availability_has_nothing_to_keep_of_a_template() {
     let words = assert_field_refused(only(&plan), "ha", ReasonCode::NotInPlace);
     assert!(words.starts_with("it is a template, which never runs"), "{words}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_plugged_in_only_with_numa() {
+    let world = World::production();
+    let more = "hotplug: \"disk,network,usb,memory,cpu\"\n        state: running\n        reboot: allow";
+    let hot = vms(&DB.replace("unlisted: ignore", more));
+    world.converge(&hot).await;
+    let plan = world.converge(&hot.replace("memory: 1024", "memory: 2048")).await;
+    let kinds: Vec<&str> = only(&plan).steps.iter().map(|step| step.kind.word()).collect();
+    assert_eq!(kinds, ["configure", "reboot"], "{}", text(&plan));
+    let with_numa =
+        DB.replace("prod-db-01", "prod-db-02").replace("unlisted: ignore", &format!("{more}\n        numa: true"));
+    world.converge(&vms(&with_numa)).await;
+    let plan = world.converge(&vms(&with_numa.replace("memory: 1024", "memory: 2048"))).await;
+    let kinds: Vec<&str> = named(&plan, "prod-db-02").steps.iter().map(|step| step.kind.word()).collect();
+    assert_eq!(kinds, ["configure"], "{}", text(&plan));
+}
