@@ -105,7 +105,8 @@ pub(super) fn choose_id(
         Some(vmid) => Ok((vmid, Template::hole(Hole::Vmid))),
         None => {
             let hint = Some(format!("widen `vmids` of cluster {}", cluster.name));
-            refuse(ReasonCode::NoFreeVmid, "the range of ids has no free one".to_owned(), hint)
+            let range = cluster.desired.vmids.map(|range| format!(" of {}-{}", range.first, range.last));
+            refuse(ReasonCode::NoFreeVmid, format!("no id{} is free", range.unwrap_or_default()), hint)
         }
     }
 }
@@ -342,7 +343,7 @@ pub(super) fn first_fitting(cluster: &Cluster<'_>, candidates: &[String], needs:
     match (first, candidates.len()) {
         (Some(reason), 1) => Err((State::Blocked, reason)),
         (Some(reason), _) => {
-            let words = format!("none of {} does; the first: {}", candidates.join(", "), reason.words);
+            let words = format!("none of {} fits; the first: {}", candidates.join(", "), reason.words);
             refuse(ReasonCode::NoNode, words, reason.hint)
         }
         (None, _) => refuse(ReasonCode::NoNode, "the cluster has no node".to_owned(), None),

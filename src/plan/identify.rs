@@ -213,7 +213,8 @@ fn find_by_vmid<'a>(
             words: format!("{vmid} is there, and its name could not be read: {why}"),
             hint: None,
         }),
-        _ => taken(format!("{named} has that vmid")),
+        Read::Known(name) => taken(format!("{vmid} is the id of {name}, which is another guest")),
+        Read::Absent => taken(format!("{vmid} is the id of another guest")),
     }
 }
 

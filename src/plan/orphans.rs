@@ -146,7 +146,7 @@ fn why_kept(
         config.effective("protection").is_some_and(|text| crate::pve::value::parse_boolean(text) == Some(true));
     if protected {
         let hint = Some("remove its `protection` by hand first".to_owned());
-        return blocked(ReasonCode::Protected, "it is protected".to_owned(), hint);
+        return blocked(ReasonCode::Protected, "it is protected: Proxmox does not destroy it".to_owned(), hint);
     }
     if !cluster.options.prune && !named {
         let hint = Some(format!("--prune, or {by_name}"));

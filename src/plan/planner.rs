@@ -504,7 +504,7 @@ impl Cluster<'_> {
         let mut elsewhere =
             elsewhere.filter_map(|(cluster, marks)| Some((*cluster, *marks.bearing(guest.kind, &guest.name).first()?)));
         if let Some((cluster, vmid)) = elsewhere.find(|(cluster, _)| !self.is_routed_to(guest, cluster)) {
-            let words = format!("lives in {cluster} as {vmid}, routed to {}", self.name);
+            let words = format!("it lives in {cluster} as {vmid}, and is routed to {}", self.name);
             let hint = Some(format!("write `cluster: {cluster}`, or let it go there first"));
             return reason(State::Blocked, ReasonCode::LivesElsewhere, words, hint);
         }
@@ -591,7 +591,7 @@ impl Cluster<'_> {
             },
             None => Reason {
                 code: ReasonCode::Locked,
-                words: format!("it is locked ({lock}), and no task that runs explains it"),
+                words: format!("it is locked ({lock}), and no running task explains it"),
                 hint: Some(format!(
                     "see what left it there; on {}: {} unlock {id}",
                     live.node,
@@ -617,7 +617,7 @@ impl Cluster<'_> {
         (self.desired.access == Access::Read).then(|| Reason {
             code: ReasonCode::ReadOnly,
             words: format!("the settings allow only reading in {}", self.name),
-            hint: Some(format!("PROXMOX_CLUSTER_{}_ACCESS=apply", self.name)),
+            hint: Some(format!("set PROXMOX_CLUSTER_{}_ACCESS=apply", self.name)),
         })
     }
 

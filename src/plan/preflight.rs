@@ -121,7 +121,11 @@ impl Needs {
                 );
             }
             Some(state) if !state.online => {
-                return reason(ReasonCode::NoNode, format!("node {node} is offline"), None);
+                return reason(
+                    ReasonCode::NoNode,
+                    format!("node {node} is offline"),
+                    Some("bring it back, or list another node".to_owned()),
+                );
             }
             Some(_) => {}
         }

@@ -63,7 +63,11 @@ pub fn recreate(
     let is_protected = config.effective("protection").is_some_and(|text| parse_boolean(text) == Some(true));
     let refused = if is_protected {
         let hint = Some("remove its `protection` by hand first".to_owned());
-        Some(Reason { code: ReasonCode::Protected, words: "it is protected".to_owned(), hint })
+        Some(Reason {
+            code: ReasonCode::Protected,
+            words: "it is protected: Proxmox does not destroy it".to_owned(),
+            hint,
+        })
     } else if cluster.lacks(&path, "VM.Allocate") {
         Some(preflight::lacking(&path, "VM.Allocate"))
     } else if is_resource(cluster, live) && cluster.lacks("/", "Sys.Console") {
