@@ -234,7 +234,7 @@ impl Runner {
         if let Read::Unread(reason) = &now {
             return Err(Stop::new(GuestResult::Failed, format!("it could not be read: {reason}")));
         }
-        let partly = matches!(self.change.steps[index].kind, StepKind::Configure | StepKind::Detach);
+        let partly = self.change.steps[index].kind == StepKind::Configure;
         if state::unmoved(&self.change, index, &before, &now, partly) {
             return Ok(now);
         }
@@ -359,12 +359,9 @@ fn patience(step: StepKind) -> Duration {
         StepKind::Create | StepKind::Clone | StepKind::Delete | StepKind::Pool | StepKind::Template => {
             Duration::from_secs(15)
         }
-        StepKind::Configure
-        | StepKind::Resize
-        | StepKind::Detach
-        | StepKind::Move
-        | StepKind::Destroy
-        | StepKind::CloudInit => Duration::from_secs(3),
+        StepKind::Configure | StepKind::Resize | StepKind::Move | StepKind::Destroy | StepKind::CloudInit => {
+            Duration::from_secs(3)
+        }
     }
 }
 
@@ -382,7 +379,7 @@ fn is_done_already(change: &Change, index: usize, live: &Read<LiveGuest>) -> boo
         StepKind::Migrate => promises(|expect| matches!(expect, Expect::Node(_))),
         StepKind::Delete => promises(|expect| *expect == Expect::Gone),
         StepKind::Move => promises(|expect| matches!(expect, Expect::Storage { .. })),
-        StepKind::Configure | StepKind::Resize | StepKind::Detach | StepKind::Destroy => {
+        StepKind::Configure | StepKind::Resize | StepKind::Destroy => {
             let mut params = step.call.params.iter();
             params.all(|(name, template)| shows_in_promise(step, name, &template.to_string()))
         }

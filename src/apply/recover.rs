@@ -160,7 +160,7 @@ pub(super) fn decide(
             _ => "found done",
         });
     }
-    let options = matches!(step.kind, StepKind::Configure | StepKind::Detach);
+    let options = step.kind == StepKind::Configure;
     let unmoved = state::unmoved(change, index, before, now, options && !allocates(change, step));
     let waits = |tried: u32, limit: u32| {
         (tried < limit).then(|| FIRST_WAIT.saturating_mul(1 << tried.min(8)).min(LONGEST_WAIT)).map(Decision::Again)
@@ -222,7 +222,7 @@ fn may_repeat(step: &Step) -> bool {
         StepKind::Create | StepKind::Clone => true,
         StepKind::Start | StepKind::Shutdown | StepKind::Template | StepKind::Pool | StepKind::Delete => true,
         // The server refuses the second where the first arrived after all.
-        StepKind::Configure | StepKind::Detach | StepKind::Move | StepKind::Destroy => {
+        StepKind::Configure | StepKind::Move | StepKind::Destroy => {
             step.call.params.values().any(|template| *template == Template::hole(Hole::Digest))
         }
         // An absolute size is the same twice.

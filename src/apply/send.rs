@@ -240,7 +240,7 @@ fn is_of(step: StepKind, task: &str) -> bool {
     let verbs: &[&str] = match step {
         StepKind::Create => &["create", "restore"],
         StepKind::Clone => &["clone"],
-        StepKind::Configure | StepKind::Detach | StepKind::Destroy => &["config"],
+        StepKind::Configure | StepKind::Destroy => &["config"],
         StepKind::Move => &["move", "move_volume"],
         StepKind::Resize => return task == "resize",
         StepKind::Start => &["start"],

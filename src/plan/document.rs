@@ -353,8 +353,6 @@ words! {
         Configure = "configure",
         /// Grows a disk.
         Resize = "resize",
-        /// Detaches a disk.
-        Detach = "detach",
         /// Copies a disk to another storage.
         Move = "move",
         /// Destroys a detached volume.

@@ -8,15 +8,6 @@ use pvefleet::plan::{Action, Class, Effect, Plan, ReasonCode, State, StepKind};
 /// Counts by table and word.
 static MET: Mutex<BTreeMap<(&str, &str), usize>> = Mutex::new(BTreeMap::new());
 
-/// What these worlds cannot bring about: by table and word, with the reason.
-const NOT_MET: &[(&str, &str, &str)] =
-    &[("step", "detach", "the planner makes none: a drive goes in a step that configures")];
-
-/// Words that another change brings; they leave this list with it.
-fn is_excused(table: &str, word: &str) -> bool {
-    NOT_MET.iter().any(|(known, excused, _)| *known == table && *excused == word)
-}
-
 pub fn count(plan: &Plan) {
     let mut met = MET.lock().unwrap_or_else(PoisonError::into_inner);
     let mut add = |table: &'static str, word: &'static str| *met.entry((table, word)).or_default() += 1;
@@ -41,7 +32,7 @@ pub fn count(plan: &Plan) {
     }
 }
 
-/// The whole table, and the words that were never met although they should be.
+/// The whole table, and the words that were never met.
 pub fn table() -> (String, Vec<String>) {
     let met = MET.lock().unwrap_or_else(PoisonError::into_inner);
     let words = [
@@ -58,7 +49,7 @@ pub fn table() -> (String, Vec<String>) {
         for word in words {
             let count = met.get(&(table, word)).copied().unwrap_or_default();
             text.push_str(&format!("  {word:<18} {count}\n"));
-            if count == 0 && !is_excused(table, word) {
+            if count == 0 {
                 missed.push(format!("{table} {word}"));
             }
         }
