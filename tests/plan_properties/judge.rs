@@ -131,8 +131,10 @@ impl Judge<'_> {
         for key in removed.split(',').filter(|key| is_drive(key)) {
             let holds = guest.option(key).is_some_and(|value| !value.contains("media=cdrom"));
             let volume = guest.option(key).and_then(|value| value.split(',').next()).unwrap_or_default();
-            // Under another key in the same call, it stays.
-            let is_kept = params.iter().any(|(other, value)| other != key && value.to_string().contains(volume));
+            // Under another key in the same call, it stays; moved before, by the name that it has then.
+            let then = format!("<{key}.file>");
+            let names = |text: &str| text.contains(volume) || text.contains(&then);
+            let is_kept = params.iter().any(|(other, value)| other != key && names(&value.to_string()));
             if holds && !is_kept && !self.accepted(AcceptanceKind::Detach, change, Some(key)) {
                 return wrong(format!("{key} is detached unasked"));
             }
