@@ -334,9 +334,9 @@ async fn what_must_end_first(tour: &mut Tour) {
         guest(cluster).config = Read::Unread("timed out".to_owned());
     })
     .await;
-    let needs = vms(&format!(
-        "      - {{name: prod-app-01, memory: 1024, depends_on: [prod-db-01]}}\n      - {{name: prod-db-01, memory: 1024, scsi0: {{storage: nowhere, size: 8GiB}}}}\n"
-    ));
+    let needs = vms("      - {name: prod-app-01, memory: 1024, depends_on: [prod-db-01]}
+      - {name: prod-db-01, memory: 1024, scsi0: {storage: nowhere, size: 8GiB}}
+");
     let heading = "A VM waits for another one that it needs and that cannot be made.";
     tour.stop(about(ReasonCode::Dependency), heading, &World::production(), &needs, "").await;
 }
