@@ -174,6 +174,14 @@ async fn the_example_of_three_clusters() {
     assert_formats("10-homelab", &plan);
 }
 
+/// Format 1.0 is read for ever: this file is never written anew.
+#[test]
+fn a_plan_that_was_saved_by_the_first_version_is_read() {
+    let plan = Envelope::read(include_str!("saved/plan-1.0.json")).unwrap().plan;
+    assert_schema(&plan);
+    assert_golden("plans/saved-1.0.txt", &plan_text::plan(&plan, NARROW));
+}
+
 /// A plan that makes so many guests.
 async fn large(guests: usize) -> Plan {
     let world = World::production();
