@@ -12,7 +12,7 @@ use super::drives;
 use super::migrate::{self, Move};
 use super::options::{self, Seen, Write};
 use super::planner::Cluster;
-use super::preflight::{self, Needs};
+use super::preflight::Needs;
 use super::steps::Target;
 use super::template::Template;
 use super::update::{no_room, secret_versions};
@@ -189,9 +189,6 @@ pub(super) fn from_guest(
         let state = if reason.code == ReasonCode::TaskRunning { State::Waiting } else { State::Blocked };
         return Err((state, reason));
     }
-    if cluster.lacks(&format!("/vms/{}", live.vmid), "VM.Clone") {
-        return Err((State::Blocked, preflight::lacking(&format!("/vms/{}", live.vmid), "VM.Clone")));
-    }
     if let Some(reason) = guest.pool.as_ref().and_then(|pool| cluster.missing_pool(pool)) {
         return Err((State::Blocked, reason));
     }
@@ -252,6 +249,9 @@ pub(super) fn from_guest(
     });
 
     let config = foretell(guest, config, source.storage.as_deref());
+    if let Some(reason) = cluster.why_not_copied(guest.kind, &config) {
+        return Err((State::Blocked, reason));
+    }
     let moves_to = then.map(|node| Move { node, copies: true });
     change_after(cluster, guest, change, Likeness { config, inherited, vmid, vmid_text, moves_to })
 }

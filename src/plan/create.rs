@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::clone;
 use super::defaults;
+use super::demands::Guest;
 use super::document::{
     Action, Call, Change, Class, Effect, Expect, FieldChange, Reason, ReasonCode, State, Step, StepKind,
 };
@@ -64,7 +65,11 @@ pub fn create(cluster: &Cluster<'_>, guest: &DesiredGuest, ids: &mut NewIds) -> 
         change.reason = Some(reason);
         return change;
     }
-    if let Err((state, reason)) = make(cluster, guest, &mut change, ids) {
+    let made = make(cluster, guest, &mut change, ids).and_then(|()| {
+        let to_be = Guest { kind: guest.kind, vmid: guest.vmid, pool: guest.pool.as_deref(), config: None };
+        cluster.why_not_sent(&to_be, &change.steps).map_or(Ok(()), |reason| Err((State::Blocked, reason)))
+    });
+    if let Err((state, reason)) = made {
         change.state = state;
         change.reason = Some(reason);
         change.steps.clear();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::demands;
 use super::document::{Call, Effect, Expect, FieldChange, Reason, ReasonCode, Step, StepKind};
 use super::planner::Cluster;
-use super::preflight;
 use super::steps::Target;
 use super::template::Template;
 use super::update::plain_field;
@@ -33,8 +33,6 @@ pub struct HaChange {
     pub state: Option<String>,
     /// The power state that the manifest's `ha` asks for.
     pub power: Option<Power>,
-    /// Why HA cannot be asked to turn it on or off, where that is HA's.
-    pub deaf: Option<Reason>,
 }
 
 /// The id of a guest's resource.
@@ -128,8 +126,6 @@ pub fn plan(cluster: &Cluster<'_>, guest: &DesiredGuest, live: Option<&LiveGuest
     };
     out.state = present.map(|options| options.get("state").map_or("started", String::as_str).to_owned());
     out.manages = out.state.as_deref().is_some_and(|state| power_of(state).is_some());
-    out.deaf =
-        cluster.lacks("/", "Sys.Console").then(|| preflight::lacking("/", "Sys.Console")).filter(|_| out.manages);
     let Some(wanted) = wanted(guest) else { return out };
     let place = guest.ha.as_ref().map(|ha| ha.place.clone());
     let mut field = |name: &str, before: Option<&str>, after: Option<&str>, blocked: Option<&Reason>| {
@@ -207,7 +203,7 @@ fn refusal(cluster: &Cluster<'_>, wanted: Option<&Options>) -> Option<Reason> {
             hint: Some("leave `group` out, and name the guest in a node-affinity rule".to_owned()),
         });
     }
-    cluster.lacks("/", "Sys.Console").then(|| preflight::lacking("/", "Sys.Console"))
+    cluster.lacks("/", "Sys.Console").then(|| demands::lacking("/", "Sys.Console"))
 }
 
 /// The nodes that HA keeps a guest on, with the rule that says so; nothing where no rule does.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::demands;
 use super::document::{Call, Effect, Expect, Reason, ReasonCode, Step, StepKind};
 use super::drives::{is_cloudinit, volume_of};
 use super::ha;
 use super::planner::Cluster;
-use super::preflight::{self, Needs};
+use super::preflight::Needs;
 use super::steps::Target;
 use super::template::Template;
 use crate::desired::{DesiredGuest, Power};
@@ -42,7 +43,7 @@ pub fn choose(
     by_ha: bool,
 ) -> Result<Move, Reason> {
     if cluster.lacks(&format!("/vms/{}", live.vmid), "VM.Migrate") {
-        return Err(preflight::lacking(&format!("/vms/{}", live.vmid), "VM.Migrate"));
+        return Err(demands::lacking(&format!("/vms/{}", live.vmid), "VM.Migrate"));
     }
     let kept = if by_ha { ha::kept_on(cluster, live.kind, live.vmid) } else { None };
     let mut first = None;

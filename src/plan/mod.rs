@@ -5,6 +5,7 @@ mod clone;
 mod course;
 pub mod create;
 mod defaults;
+mod demands;
 mod disk_moves;
 pub mod document;
 mod drives;

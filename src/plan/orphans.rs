@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::accept::AcceptanceKind;
+use super::demands::Guest;
 use super::document::{Action, Base, Call, Change, Class, Effect, Expect, Reason, ReasonCode, State, Step, StepKind};
 use super::drives::volume_of;
 use super::ha;
@@ -80,7 +81,13 @@ pub fn orphan(
         return change;
     }
     let hard = cluster.is_accepted(AcceptanceKind::Stop, &change.address);
-    change.steps = removal(cluster, live, *power, true, hard);
+    let steps = removal(cluster, live, *power, true, hard);
+    if let Some(reason) = cluster.why_not_sent(&Guest::of_live(live), &steps) {
+        change.state = State::Blocked;
+        change.reason = Some(reason);
+        return change;
+    }
+    change.steps = steps;
     change.notes.push("purge also removes its backup jobs, replication jobs and HA resource".to_owned());
     change
 }
@@ -113,7 +120,7 @@ pub fn removal(cluster: &Cluster<'_>, live: &LiveGuest, power: Power, purge: boo
 }
 
 /// True for a guest that HA looks after.
-pub fn is_resource(cluster: &Cluster<'_>, live: &LiveGuest) -> bool {
+fn is_resource(cluster: &Cluster<'_>, live: &LiveGuest) -> bool {
     cluster.live.ha.known().is_some_and(|resources| resources.contains_key(&ha::sid(live.kind, live.vmid)))
 }
 
@@ -170,15 +177,9 @@ fn why_kept(
             None,
         );
     }
-    if is_resource(cluster, live) && cluster.lacks("/", "Sys.Console") {
-        return Some((State::Blocked, super::preflight::lacking("/", "Sys.Console")));
-    }
     if !named && creates.contains(&live.kind) {
         let words = format!("this plan also makes a {}; it might be this one under a new name", live.kind.noun());
         return blocked(ReasonCode::Guard, words, Some(by_name));
-    }
-    if cluster.lacks(&format!("/vms/{}", live.vmid), "VM.Allocate") {
-        return Some((State::Blocked, super::preflight::lacking(&format!("/vms/{}", live.vmid), "VM.Allocate")));
     }
     cluster.read_only().map(|reason| (State::Blocked, reason))
 }

@@ -10,7 +10,7 @@ use super::document::{
 use super::identify::{self, Found, Marks};
 use super::mark::{self, Mark, Marked};
 use super::vmids::NewIds;
-use super::{clone, create, guards, identity, order, orphans, preflight, recreate, update};
+use super::{clone, create, demands, guards, identity, order, orphans, preflight, recreate, update};
 use crate::clusters::Access;
 use crate::desired::{Desired, DesiredCluster, DesiredGuest, Routing};
 use crate::diagnostics::Diagnostic;
@@ -562,7 +562,7 @@ impl Cluster<'_> {
         let pool = guest.pool.as_ref().map(|pool| format!("/pool/{pool}"));
         let vms = guest.vmid.map_or_else(|| "/vms/new".to_owned(), |vmid| format!("/vms/{vmid}"));
         if self.lacks(&vms, "VM.Allocate") && pool.as_ref().is_none_or(|pool| self.lacks(pool, "VM.Allocate")) {
-            return Some((State::Blocked, preflight::lacking("/vms", "VM.Allocate")));
+            return Some((State::Blocked, demands::lacking("/vms", "VM.Allocate")));
         }
         None
     }
@@ -627,7 +627,7 @@ impl Cluster<'_> {
             return Some(reason);
         }
         let path = format!("/vms/{vmid}");
-        self.lacks(&path, "VM.Config.Options").then(|| preflight::lacking(&path, "VM.Config.Options"))
+        self.lacks(&path, "VM.Config.Options").then(|| demands::lacking(&path, "VM.Config.Options"))
     }
 
     /// True when the token provably lacks a privilege.

@@ -153,7 +153,8 @@ impl Needs {
             _ => {}
         }
         if let Some(Read::Known(bridges)) = live.bridges.get(node)
-            && let Some(bridge) = self.bridges.iter().find(|bridge| !bridges.contains(*bridge))
+            && let Some(bridge) =
+                self.bridges.iter().find(|bridge| !bridges.contains(*bridge) && would_see_bridge(live, bridge))
         {
             let known: Vec<&str> = bridges.iter().map(String::as_str).collect();
             let hint = Some(format!("bridges on {node}: {}", known.join(", ")));
@@ -161,6 +162,13 @@ impl Needs {
         }
         None
     }
+}
+
+/// False for a bridge that is hidden from the token: that it is not listed says nothing.
+fn would_see_bridge(live: &LiveCluster, bridge: &str) -> bool {
+    let path = format!("/sdn/zones/localnetwork/{bridge}");
+    let sees = |privilege| holds(&live.permissions, &path, privilege) != Some(false);
+    sees("SDN.Use") || sees("SDN.Audit")
 }
 
 /// The content type that a storage must take for a guest's disks.
@@ -203,15 +211,6 @@ pub fn sees_every_guest(live: &LiveCluster) -> bool {
     });
     // Asked one level down, so that only a privilege that propagates counts.
     holds(&live.permissions, "/vms/100", "VM.Audit") == Some(true) && !below_hidden
-}
-
-/// A refusal for a privilege that the token lacks, with the line that would grant it.
-pub fn lacking(path: &str, privilege: &str) -> Reason {
-    Reason {
-        code: ReasonCode::Permission,
-        words: format!("the token lacks {privilege} on {path}"),
-        hint: Some(format!("pveum acl modify {path} --tokens 'USER@REALM!TOKEN' --roles PVEVMAdmin")),
-    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 
 use super::accept::AcceptanceKind;
 use super::create;
+use super::demands::Guest;
 use super::document::{Action, Base, Change, Class, Effect, FieldChange, Reason, ReasonCode, State};
 use super::making;
-use super::orphans::{agreed, is_resource, removal, volumes};
+use super::orphans::{agreed, removal, volumes};
 use super::planner::Cluster;
-use super::preflight;
 use super::vmids::NewIds;
 use crate::desired::DesiredGuest;
 use crate::live::{LiveGuest, Read};
@@ -59,7 +59,6 @@ pub fn recreate(
     let reasons = update.fields.iter().filter(|field| needs_making(field));
     let because: Vec<FieldChange> =
         reasons.map(|field| FieldChange { effect: Effect::DataLoss, blocked: None, ..field.clone() }).collect();
-    let path = format!("/vms/{}", live.vmid);
     let is_protected = config.effective("protection").is_some_and(|text| parse_boolean(text) == Some(true));
     let refused = if is_protected {
         let hint = Some("remove its `protection` by hand first".to_owned());
@@ -68,27 +67,43 @@ pub fn recreate(
             words: "it is protected: Proxmox does not destroy it".to_owned(),
             hint,
         })
-    } else if cluster.lacks(&path, "VM.Allocate") {
-        Some(preflight::lacking(&path, "VM.Allocate"))
-    } else if is_resource(cluster, live) && cluster.lacks("/", "Sys.Console") {
-        Some(preflight::lacking("/", "Sys.Console"))
     } else {
         cluster.read_only()
     };
-    // It keeps its id.
-    let anew = DesiredGuest { vmid: Some(live.vmid), ..guest.clone() };
+    // It keeps its id, and its pool where the manifest names none.
+    let pool = guest.pool.clone().or_else(|| live.pool.clone());
+    let anew = DesiredGuest { vmid: Some(live.vmid), pool, ..guest.clone() };
     let made = match refused {
         Some(reason) => Err((State::Blocked, reason)),
         None => create::make(cluster, &anew, &mut change, ids),
     };
     // What is destroyed must be sure to be made again.
-    let made = made.and_then(|()| making::why_not_anew(cluster, live, &change).map_or(Ok(()), Err));
+    let made = made.and_then(|()| making::why_not_anew(cluster, &change).map_or(Ok(()), Err));
     match made {
         Ok(()) => {
             let hard = cluster.is_accepted(AcceptanceKind::Stop, &change.address);
             let mut steps = removal(cluster, live, *power, false, hard);
-            steps.append(&mut change.steps);
-            change.steps = steps;
+            // With the guest goes what was allowed on it alone, and its place in a pool (`remove_vm_access`).
+            let to_be = Guest { kind: live.kind, vmid: None, pool: anew.pool.as_deref(), config: None };
+            let refused = cluster.why_not_sent(&Guest::of_live(live), &steps);
+            let may_not_make = || {
+                let mut reason = cluster.why_not_sent(&to_be, &change.steps)?;
+                if reason.words.ends_with(" on /vms") {
+                    reason.words.push_str("; its rights on the guest itself go when that is destroyed");
+                }
+                Some(reason)
+            };
+            match refused.or_else(may_not_make) {
+                None => {
+                    steps.append(&mut change.steps);
+                    change.steps = steps;
+                }
+                Some(reason) => {
+                    change.state = State::Blocked;
+                    change.reason = Some(reason);
+                    change.steps.clear();
+                }
+            }
         }
         Err((state, reason)) => {
             change.state = state;

@@ -27,6 +27,9 @@ pub(super) fn from_backup(
 ) -> Result<(), Refusal> {
     let volume = &archive.value;
     let unread = |words: String| Err((State::Unknown, Reason { code: ReasonCode::Unread, words, hint: None }));
+    if let Some(reason) = cluster.why_not_restored(volume, guest.vmid) {
+        return Err((State::Blocked, reason));
+    }
     let inside = match cluster.live.archives.get(volume) {
         Some(Read::Known(inside)) => inside,
         Some(Read::Unread(why)) => return unread(format!("the backup {volume} could not be read: {why}")),
@@ -51,6 +54,9 @@ pub(super) fn from_backup(
     if let Some(pool) = &guest.pool
         && let Some(reason) = cluster.missing_pool(pool)
     {
+        return Err((State::Blocked, reason));
+    }
+    if let Some(reason) = cluster.why_not_copied(guest.kind, &config) {
         return Err((State::Blocked, reason));
     }
     let (vmid, vmid_text) = choose_id(cluster, guest, ids)?;

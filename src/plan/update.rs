@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::accept::AcceptanceKind;
 use super::course::Course;
 use super::defaults;
+use super::demands::Guest;
 use super::document::{
     Action, Address, Base, Change, Class, Effect, Expect, FieldChange, Reason, ReasonCode, State, Step, StepKind,
 };
@@ -100,7 +101,7 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         running,
         foretold: false,
         accepted_detach: &detach,
-        kept_on: why_kept_on(guest, live, wanted_power, running).or_else(|| ha.deaf.clone().filter(|_| running)),
+        kept_on: why_kept_on(cluster, guest, live, wanted_power, &target),
         relocates: to.is_some_and(|to| to.copies),
         as_root: cluster.desired.as_root,
         version: &cluster.live.version,
@@ -110,6 +111,7 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
     let mut found = options::compare(guest, &seen, &recorded);
     let node = to.map_or(live.node.as_str(), |to| to.node.as_str());
     block_what_the_node_lacks(cluster, guest, node, config, &mut found);
+    block_what_the_token_lacks(cluster, &target, live, &mut found);
     let (mut fields, mut writes) = (Vec::new(), Vec::new());
 
     let name_option = match guest.kind {
@@ -125,8 +127,13 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
     };
     let live_name = config.effective(name_option).unwrap_or_default();
     if live_name != guest.name {
-        fields.push(plain_field("name", Some(live_name.to_owned()), Some(guest.name.clone()), Effect::None, guest));
-        writes.push(set(name_option, &guest.name));
+        let mut field = plain_field("name", Some(live_name.to_owned()), Some(guest.name.clone()), Effect::None, guest);
+        let write = set(name_option, &guest.name);
+        field.blocked = cluster.why_not_sent(&Guest::of_live(live), &target.steps(vec![write.clone()]));
+        if field.blocked.is_none() {
+            writes.push(write);
+        }
+        fields.push(field);
     }
     let live_tags = config.effective("tags").map(parse_tags).unwrap_or_default();
     let tags = options::wanted_tags(guest, cluster.fleet, &live_tags);
@@ -205,9 +212,11 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
     let Sequence { now: mut steps, off, last } = target.sequence(writes);
     if let Some(pool) = guest.pool.as_ref().filter(|pool| live.pool.as_ref() != Some(*pool)) {
         let mut field = plain_field("pool", live.pool.clone(), Some(pool.clone()), Effect::None, guest);
-        field.blocked = cluster.missing_pool(pool);
+        let step = target.pool(pool);
+        let may_not = || cluster.why_not_sent(&Guest::of_live(live), std::slice::from_ref(&step));
+        field.blocked = cluster.missing_pool(pool).or_else(may_not);
         if field.blocked.is_none() {
-            steps.push(target.pool(pool));
+            steps.push(step);
         }
         fields.push(field);
     }
@@ -237,7 +246,9 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
                 hint: Some("shut it down first".to_owned()),
             });
         } else {
-            template = Some(target.template());
+            let step = target.template();
+            field.blocked = cluster.why_not_sent(&Guest::of_live(live), std::slice::from_ref(&step));
+            template = Some(step).filter(|_| field.blocked.is_none());
         }
         fields.push(field);
     }
@@ -246,7 +257,7 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         let show = |power: Power| Some(if power == Power::Running { "running" } else { "stopped" }.to_owned());
         let effect = if wanted == Power::Stopped { Effect::Downtime } else { Effect::None };
         let mut field = plain_field("state", show(power), show(wanted), effect, guest);
-        field.blocked = why_not_turned(live, &ha, wanted);
+        field.blocked = why_not_turned(live, &ha, wanted).or_else(|| cluster.why_not_turned(live.vmid, target.by_ha));
         if field.blocked.is_some() {
             turns = None;
         }
@@ -256,7 +267,15 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         let of_effect = |field: &&FieldChange| field.effect == effect && field.blocked.is_none();
         running && fields.iter().any(|field| of_effect(&field))
     };
-    let reboots = running && guest.reboot && !live.paused && (takes(Effect::Reboot) || !change.pending.is_empty());
+    let mut may = |wanted: bool, step: &dyn Fn() -> Step| {
+        let refused = if wanted { cluster.why_not_sent(&Guest::of_live(live), &[step()]) } else { None };
+        change.notes.extend(refused.as_ref().map(|reason| format!("{}; left to be done by hand", reason.words)));
+        wanted && refused.is_none()
+    };
+    let waits = takes(Effect::Reboot) || !change.pending.is_empty();
+    let reboots = may(running && guest.reboot && !live.paused && waits, &|| target.reboot(None));
+    let reads_cloud_init = guest.kind == GuestKind::Qemu && takes(Effect::NextBoot) && has_cloud_init(config);
+    let reads_cloud_init = may(reads_cloud_init && !reboots, &|| target.cloud_init());
     let course = Course {
         target: &target,
         leaves: ha.leaves,
@@ -268,7 +287,7 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         template,
         turns,
         reboots,
-        reads_cloud_init: guest.kind == GuestKind::Qemu && takes(Effect::NextBoot) && has_cloud_init(config),
+        reads_cloud_init,
         timeout: guest.shutdown_timeout,
     };
     let mut steps = course.steps();
@@ -313,7 +332,8 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         (Action::None, false) => Some(Class::Pending),
         _ => Some(Class::Changed),
     };
-    if changes_anything && let Some(reason) = cluster.may_change(live.vmid) {
+    let may_not = || cluster.why_not_sent(&Guest::of_live(live), &steps);
+    if let Some(reason) = cluster.may_change(live.vmid).filter(|_| changes_anything).or_else(may_not) {
         steps.clear();
         change.reason = Some(reason);
         change.state = State::Blocked;
@@ -365,6 +385,57 @@ fn block_what_the_node_lacks(
     });
 }
 
+/// A difference that the token may not write is told and left; the others are written.
+fn block_what_the_token_lacks(cluster: &Cluster<'_>, target: &Target, live: &LiveGuest, found: &mut Differences) {
+    if found.writes.is_empty() {
+        return;
+    }
+    let moved = |option: &str| {
+        let is_move = |write: &Write| matches!(write, Write::Move { option: moved, .. } if moved == option);
+        found.writes.iter().any(is_move)
+    };
+    let refused: Vec<Option<Reason>> = found
+        .writes
+        .iter()
+        .map(|write| {
+            // It grows where it will be then.
+            let grows_elsewhere = matches!(write, Write::Resize { option, .. } if moved(option));
+            let mut guest = Guest::of_live(live);
+            guest.config = guest.config.filter(|_| !grows_elsewhere);
+            cluster.why_not_sent(&guest, &target.steps(vec![write.clone()]))
+        })
+        .collect();
+    let mut refused = refused.into_iter();
+    let mut gone: Vec<(String, Reason)> = Vec::new();
+    found.writes.retain(|write| match refused.next().flatten() {
+        None => true,
+        Some(reason) => {
+            if let Write::Rekey { from, .. } = write {
+                gone.push((from.clone(), reason.clone()));
+            }
+            gone.push((write.option().to_owned(), reason));
+            false
+        }
+    });
+    // The boot order names no device that does not come.
+    found.writes.retain(|write| {
+        let Write::Set { option, expect, .. } = write else { return true };
+        let names = |(device, _): &&(String, Reason)| {
+            let is_new = live.config.known().is_some_and(|config| !config.current.contains_key(device));
+            is_new && expect.split([';', '=', ',']).any(|part| part == device)
+        };
+        let Some((_, reason)) = gone.iter().find(names).filter(|_| option == "boot").cloned() else { return true };
+        gone.push((option.clone(), reason));
+        false
+    });
+    for field in &mut found.fields {
+        let option = field.name.split('.').next();
+        if let Some((_, reason)) = gone.iter().find(|(name, _)| option == Some(name.as_str())) {
+            field.blocked.get_or_insert_with(|| reason.clone());
+        }
+    }
+}
+
 fn paused() -> Reason {
     Reason {
         code: ReasonCode::NeedsOff,
@@ -380,7 +451,7 @@ fn why_not_turned(live: &LiveGuest, ha: &HaChange, wanted: Power) -> Option<Reas
     }
     let asked = ha.state.as_deref().filter(|_| ha.manages)?;
     if ha::power_of(asked) != Some(wanted) {
-        return ha.deaf.clone();
+        return None;
     }
     Some(Reason {
         code: ReasonCode::Dependency,
@@ -396,12 +467,25 @@ fn has_cloud_init(config: &LiveConfig) -> bool {
 
 /// Why a guest that runs may not be off for a while, even where a change needs that. What is shut down must be sure
 /// to be started again, whenever a run ends early.
-fn why_kept_on(guest: &DesiredGuest, live: &LiveGuest, wanted: Option<Power>, running: bool) -> Option<Reason> {
+fn why_kept_on(
+    cluster: &Cluster<'_>,
+    guest: &DesiredGuest,
+    live: &LiveGuest,
+    wanted: Option<Power>,
+    target: &Target,
+) -> Option<Reason> {
+    let running = target.running;
     if live.paused {
         return Some(paused());
     }
     let may_be_off = wanted == Some(Power::Stopped) || wanted == Some(Power::Running) && guest.reboot;
-    (running && !may_be_off).then(|| Reason {
+    if !running {
+        return None;
+    }
+    if may_be_off {
+        return cluster.why_not_turned(live.vmid, target.by_ha);
+    }
+    Some(Reason {
         code: ReasonCode::NeedsOff,
         words: "it runs, and must be off for this".to_owned(),
         hint: Some("shut it down, or write `state: running` and `reboot: allow`".to_owned()),
