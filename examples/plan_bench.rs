@@ -162,11 +162,14 @@ fn live(fleet: &Desired, changed: usize) -> Live {
         permissions: Read::Known(
             [(
                 "/".to_owned(),
-                ["VM.Audit", "VM.Allocate", "VM.Config.Options"].map(|name| (name.to_owned(), true)).into(),
+                ["VM.Audit", "VM.Allocate", "VM.Config.Memory", "VM.Config.Network", "VM.Config.Options", "SDN.Use"]
+                    .map(|name| (name.to_owned(), true))
+                    .into(),
             )]
             .into(),
         ),
         free_ids: BTreeMap::new(),
+        volume_ids: BTreeMap::new(),
         active_tasks: nodes.iter().map(|node| (each(node), Read::Known(Vec::new()))).collect(),
     };
     Live { clusters: [("production".to_owned(), Read::Known(cluster))].into() }

@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::nodes::{self, Node, Reading};
 use super::rows::{self, Status};
-use super::{Wanted, config, get, guest, read};
+use super::{Wanted, config, get, guest, read, volumes};
 use crate::client::Reader;
 use crate::client::concurrent::{Job, all};
 use crate::live::{HaRule, Identity, LiveCluster, LiveGuest, LiveNode, Read};
@@ -19,7 +19,8 @@ use crate::pve::value::Vmid;
 ///
 /// With N guests that matter and K nodes online that is N + 2K + 6 requests, one more for each id that the manifest
 /// names and no visible guest has, and for `preflight` 3K more and one for HA's rules where it has resources. A
-/// snapshot that is cloned and a backup that is restored cost one each.
+/// snapshot that is cloned and a backup that is restored cost one each. Where a guest without an id of its own is to be
+/// made, each storage of a node that holds volumes or backups costs one, a shared storage one in all.
 pub async fn cluster(client: &dyn Reader, wanted: &Wanted) -> Read<LiveCluster> {
     read_cluster(client, wanted, false).await
 }
@@ -65,6 +66,7 @@ async fn read_cluster(client: &dyn Reader, wanted: &Wanted, every_guest: bool) -
         permissions: read(permissions),
         free_ids,
         archives,
+        volume_ids: BTreeMap::new(),
         active_tasks: BTreeMap::new(),
     };
     for (name, node) in nodes {
@@ -78,6 +80,9 @@ async fn read_cluster(client: &dyn Reader, wanted: &Wanted, every_guest: bool) -
             live.active_tasks.insert(name.clone(), tasks);
         }
         live.nodes.insert(name, LiveNode { online: node.online, lists: node.lists });
+    }
+    if wanted.preflight && (every_guest || volumes::are_wanted(wanted, &live.guests)) {
+        live.volume_ids = volumes::ids(client, &live.storages).await;
     }
     Read::Known(live)
 }

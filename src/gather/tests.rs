@@ -146,6 +146,37 @@ async fn the_number_of_requests_is_as_promised() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ids_that_volumes_bear_are_read_where_a_guest_gets_one() {
+    let storage = |name: &str, shared: u8, content: &str| json!({"storage": name, "type": "dir", "shared": shared, "active": 1, "enabled": 1, "content": content});
+    let list =
+        || data(json!([storage("own", 0, "images"), storage("all", 1, "backup,iso"), storage("media", 1, "iso")]));
+    let served = || {
+        let volumes = data(json!([{"volid": "own:vm-1001-disk-0", "vmid": 1001}, {"volid": "own:x"}]));
+        fake()
+            .on("GET /nodes/b1/storage", list())
+            .on("GET /nodes/b2/storage", list())
+            .on("GET /nodes/b1/storage/own/content", volumes)
+            .on("GET /nodes/b2/storage/own/content", refusal(500, "gone"))
+            .on("GET /nodes/b1/storage/all/content", data(json!([{"volid": "all:backup/x", "vmid": "1002"}])))
+    };
+    let name = |name: &str| BTreeSet::from([(GuestKind::Qemu, name.to_owned())]);
+    let wanted = |unnumbered| Wanted { unnumbered, preflight: true, ..wanted(&[], &[]) };
+    let (client, log) = served().client();
+    let live = cluster(&client, &wanted(name("new"))).await;
+    let ids = &live.known().unwrap().volume_ids;
+    let places: Vec<&str> = ids.keys().map(String::as_str).collect();
+    assert_eq!(places, ["all", "b1/own", "b2/own"]);
+    assert_eq!(ids["b1/own"], Read::Known(BTreeSet::from([vmid(1001)])));
+    assert_eq!(ids["all"], Read::Known(BTreeSet::from([vmid(1002)])));
+    assert!(ids["b2/own"].unread().is_some());
+    let with = log.log().len();
+    let (client, log) = served().client();
+    let live = cluster(&client, &wanted(BTreeSet::new())).await;
+    assert!(live.known().unwrap().volume_ids.is_empty());
+    assert_eq!(with, log.log().len() + 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_snapshot_holds_every_guest_and_list() {
     let (client, _) = fake().on("GET /nodes/b1/qemu/101/pending", pending(&[("name", json!("stranger"))])).client();
     let live = snapshot(&client, &wanted(&[], &[])).await;

@@ -88,6 +88,10 @@ pub struct LiveCluster {
     /// The configurations in backups that guests are to be restored from, by volume.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub archives: BTreeMap<String, Read<BTreeMap<String, String>>>,
+    /// The ids that volumes and backups bear, by storage, a local one as `pve1/local-lvm`. Read where a new guest
+    /// gets its id from the range.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volume_ids: BTreeMap<String, Read<BTreeSet<Vmid>>>,
     /// Tasks that run now (`source=active`), per node.
     pub active_tasks: BTreeMap<String, Read<Vec<String>>>,
 }

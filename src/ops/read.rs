@@ -74,5 +74,9 @@ pub(super) fn wanted(desired: &Desired, cluster: &str) -> Wanted {
     let archives = guests
         .filter_map(|guest| Some((guest.archive.as_ref()?.value.clone(), (guest.name.clone(), guest.vmid))))
         .collect();
-    Wanted { fleet_tag: fleet_tag(&desired.fleet), vmids, names, tags, snapshots, archives, preflight: true }
+    let guests = desired.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.guests);
+    let unnumbered =
+        guests.filter(|guest| guest.vmid.is_none()).map(|guest| (guest.kind, guest.name.clone())).collect();
+    let fleet_tag = fleet_tag(&desired.fleet);
+    Wanted { fleet_tag, vmids, names, tags, snapshots, archives, unnumbered, preflight: true }
 }

@@ -192,7 +192,7 @@ pub(super) fn from_guest(
     if let Some(reason) = guest.pool.as_ref().and_then(|pool| cluster.missing_pool(pool)) {
         return Err((State::Blocked, reason));
     }
-    let (vmid, vmid_text) = choose_id(cluster, guest, ids)?;
+    let (vmid, vmid_text) = choose_id(cluster, guest, ids, &mut change.notes)?;
     change.address.vmid = Some(vmid);
     change.node = Some(then.clone().unwrap_or_else(|| node.clone()));
     // A source of this manifest is brought up to date before its clones are made.

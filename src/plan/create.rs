@@ -102,12 +102,16 @@ pub(super) fn choose_id(
     cluster: &Cluster<'_>,
     guest: &DesiredGuest,
     ids: &mut NewIds,
+    notes: &mut Vec<String>,
 ) -> Result<(Vmid, Template), Refusal> {
     if let Some(vmid) = guest.vmid {
         return Ok((vmid, Template::text(vmid.to_string())));
     }
     match ids.next() {
-        Some(vmid) => Ok((vmid, Template::hole(Hole::Vmid))),
+        Some(vmid) => {
+            notes.extend(ids.doubt());
+            Ok((vmid, Template::hole(Hole::Vmid)))
+        }
         None => {
             let hint = Some(format!("widen `vmids` of cluster {}", cluster.name));
             let range = cluster.desired.vmids.map(|range| format!(" of {}-{}", range.first, range.last));
@@ -160,7 +164,7 @@ fn from_nothing(
     {
         return Err((State::Blocked, reason));
     }
-    let (vmid, vmid_text) = choose_id(cluster, guest, ids)?;
+    let (vmid, vmid_text) = choose_id(cluster, guest, ids, &mut change.notes)?;
     change.address.vmid = Some(vmid);
     change.node = Some(node.clone());
     let (mut params, mut expect) = (BTreeMap::new(), vec![Expect::Exists]);

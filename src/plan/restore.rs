@@ -59,7 +59,7 @@ pub(super) fn from_backup(
     if let Some(reason) = cluster.why_not_copied(guest.kind, &config) {
         return Err((State::Blocked, reason));
     }
-    let (vmid, vmid_text) = choose_id(cluster, guest, ids)?;
+    let (vmid, vmid_text) = choose_id(cluster, guest, ids, &mut change.notes)?;
     change.address.vmid = Some(vmid);
     change.node = Some(node.clone());
     let on = storage.as_ref().map_or_else(String::new, |storage| format!(", on {storage}"));
