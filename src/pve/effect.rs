@@ -28,6 +28,11 @@ pub fn takes(kind: GuestKind, option: &str, before: Option<&str>, after: Option<
         TakesHold::Reboot => Takes::Reboot,
         // The balloon is live unless the device itself comes or goes.
         TakesHold::UnlessZero => live_if(before != Some("0") && after != Some("0")),
+        // Memory is built in another way where it can be plugged in.
+        TakesHold::UnlessMemory => {
+            let has = |text: Option<&str>| text.is_some_and(|text| hotplugs(text, "memory"));
+            live_if(!has(before) && !has(after) && !has(hotplug))
+        }
         // A new mount point or device is put in; a changed one waits.
         TakesHold::WhenNew => live_if(before.is_none()),
         TakesHold::HotplugDisk
@@ -68,6 +73,16 @@ mod tests {
         assert_eq!(vm("ide2", None), Takes::Reboot);
         assert_eq!(vm("ciuser", None), Takes::AtBoot);
         assert_eq!(vm("tags", Some("0")), Takes::Now);
+    }
+
+    #[test]
+    fn hotplug_itself_is_live_unless_memory_is_involved() {
+        let vm = |before, after| takes(GuestKind::Qemu, "hotplug", before, after, before);
+        assert_eq!(vm(None, Some("disk")), Takes::Now);
+        assert_eq!(vm(Some("disk,usb"), None), Takes::Now);
+        assert_eq!(vm(Some("disk"), Some("disk,memory")), Takes::Reboot);
+        assert_eq!(vm(Some("memory"), Some("0")), Takes::Reboot);
+        assert_eq!(vm(Some("memory"), None), Takes::Reboot);
     }
 
     #[test]

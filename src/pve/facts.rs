@@ -98,6 +98,8 @@ pub enum TakesHold {
     HotplugMemory,
     /// At once, unless it comes from or goes to 0.
     UnlessZero,
+    /// At once, unless its list has or had `memory`.
+    UnlessMemory,
     /// At once when it is added; a change or removal waits.
     WhenNew,
 }

@@ -333,6 +333,7 @@ fn change(kind: GuestKind, spec: &OptionSpec) -> String {
     match facts.takes {
         TakesHold::Now => "at once".to_owned(),
         TakesHold::AtBoot => "read at the next boot".to_owned(),
+        TakesHold::UnlessMemory => "at once; with memory in it, before or after, it waits for a reboot".to_owned(),
         TakesHold::UnlessZero => "at once; to or from 0 it waits for a reboot".to_owned(),
         TakesHold::WhenNew => "at once when it is added; otherwise it waits for a reboot".to_owned(),
         TakesHold::Reboot => "waits for a reboot".to_owned(),
