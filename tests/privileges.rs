@@ -29,12 +29,11 @@ struct Case {
     /// What the token applies then.
     after: String,
     accept: Option<&'static str>,
-    prune: bool,
     needs: &'static [(&'static str, &'static str)],
 }
 
 fn case(name: &'static str, before: &str, after: &str, needs: &'static [(&'static str, &'static str)]) -> Case {
-    Case { name, before: fleet(before), after: fleet(after), accept: None, prune: false, needs }
+    Case { name, before: fleet(before), after: fleet(after), accept: None, needs }
 }
 
 fn fleet(guests: &str) -> String {
@@ -74,14 +73,14 @@ fn cases() -> Vec<Case> {
     adopted.accept = Some("detach:production/prod-web-01/scsi1");
     adopted.name = "a disk is detached";
     let mut gone = case("an orphan is deleted", &vm(disk), "", &[("/vms/1001", "VM.Allocate")]);
-    gone.prune = true;
+    gone.accept = Some("delete:production/prod-web-01");
     let mut kept = case(
         "an orphan that HA keeps is shut down and deleted",
         &vm(&format!("{disk}ha: {{state: started}}\n")),
         "",
         &[("/vms/1001", "VM.Allocate"), ("/vms/1001", "VM.PowerMgmt"), ("/", "Sys.Console")],
     );
-    kept.prune = true;
+    kept.accept = Some("delete:production/prod-web-01");
     let mut anew = case(
         "a container is made anew",
         &ct(root),
@@ -298,7 +297,6 @@ fn client(world: &World) -> ClusterClient {
 async fn run(world: &World, case: &Case) -> (Plan, apply::Outcome) {
     let options = PlanOptions {
         accept: case.accept.iter().map(|accept| accept.parse().unwrap()).collect(),
-        prune: case.prune,
         ..PlanOptions::default()
     };
     let desired = world.desired(&case.after);

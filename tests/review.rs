@@ -126,7 +126,7 @@ async fn a_field_is_blocked_and_the_others_go_on() {
 #[tokio::test(start_paused = true)]
 async fn a_guest_is_destroyed() {
     let world = with_database().await;
-    let options = PlanOptions { prune: true, ..PlanOptions::default() };
+    let options = PlanOptions { prune: true, accept: vec!["empty:homelab".parse().unwrap()], ..PlanOptions::default() };
     let plan = world.plan_with(&world.desired(HEAD), &options).await;
     assert_formats("05-delete", &plan);
     // The same without the permission is an orphan that stays.

@@ -214,8 +214,9 @@ async fn actions(tour: &mut Tour) {
     tour.stop(about(Action::Migrate), "The VM is on a node that is not listed: it moves.", &world, &moved, "").await;
     let heading = "The VM is let go: the mark of ownership is removed, nothing else.";
     tour.stop(about(Action::Release), heading, &world, &web("released: true"), "").await;
-    let heading = "The VM is not in the manifest any more, and --prune deletes it.";
-    tour.stop(about(Action::Delete), heading, &world, &nothing(), "--prune").await;
+    let heading =
+        "The VM is not in the manifest any more, and --prune deletes it. It was the last one: that is accepted.";
+    tour.stop(about(Action::Delete), heading, &world, &nothing(), "--prune --accept empty:homelab").await;
     let world = applied(&containers(DNS)).await;
     let anew = containers(&DNS.replace("unprivileged: true", "unprivileged: false\n        recreate: true"));
     let heading = "What Proxmox cannot change takes a new container; both sides must say so.";

@@ -18,14 +18,16 @@ pub enum AcceptanceKind {
     Destroy,
     /// Deleting a guest and making it anew.
     Recreate,
+    /// Deleting every guest of a fleet whose manifest has none.
+    Empty,
     /// Stopping a guest hard, where a shutdown would not end.
     Stop,
 }
 
 impl AcceptanceKind {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Delete, Self::Destroy, Self::Detach, Self::Recreate, Self::Reboot, Self::Stop, Self::Adopt];
+    pub const ALL: [Self; 8] =
+        [Self::Delete, Self::Destroy, Self::Detach, Self::Recreate, Self::Reboot, Self::Stop, Self::Adopt, Self::Empty];
 
     /// True where it names a device of the guest.
     pub const fn has_device(self) -> bool {
@@ -42,6 +44,7 @@ impl AcceptanceKind {
             Self::Destroy => "destroy",
             Self::Recreate => "recreate",
             Self::Stop => "stop",
+            Self::Empty => "empty",
         }
     }
 }
@@ -51,9 +54,9 @@ impl AcceptanceKind {
 pub struct Acceptance {
     /// What is accepted.
     pub kind: AcceptanceKind,
-    /// In which cluster.
+    /// In which cluster; of [`AcceptanceKind::Empty`], the fleet.
     pub cluster: String,
-    /// For which guest: its name in the manifest, or its vmid.
+    /// For which guest: its name in the manifest, or its vmid; empty where it is a whole fleet.
     pub guest: String,
     /// For which device, where the kind has one.
     pub device: Option<String>,
@@ -69,6 +72,11 @@ impl FromStr for Acceptance {
             let known: Vec<&str> = AcceptanceKind::ALL.iter().map(|kind| kind.word()).collect();
             format!("`{kind}` cannot be accepted; {} can", known.join(", "))
         })?;
+        if kind == AcceptanceKind::Empty {
+            let is_name = !rest.is_empty() && !rest.contains(['/', '*']);
+            let accepted = Self { kind, cluster: rest.to_owned(), guest: String::new(), device: None };
+            return is_name.then_some(accepted).ok_or_else(|| "empty needs the fleet: empty:FLEET".to_owned());
+        }
         let parts: Vec<&str> = rest.split('/').collect();
         let (cluster, guest, device) = match (kind, parts.as_slice()) {
             (kind, [cluster, guest, device]) if kind.has_device() => (cluster, guest, Some((*device).to_owned())),
@@ -88,7 +96,10 @@ impl FromStr for Acceptance {
 
 impl fmt::Display for Acceptance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}/{}", self.kind.word(), self.cluster, self.guest)?;
+        write!(f, "{}:{}", self.kind.word(), self.cluster)?;
+        if !self.guest.is_empty() {
+            write!(f, "/{}", self.guest)?;
+        }
         self.device.iter().try_for_each(|device| write!(f, "/{device}"))
     }
 }
@@ -102,7 +113,19 @@ mod tests {
         let accepted: Acceptance = "detach:production/prod-db-01/scsi1".parse().unwrap();
         assert_eq!(accepted.device.as_deref(), Some("scsi1"));
         assert_eq!(accepted.to_string(), "detach:production/prod-db-01/scsi1");
-        for bad in ["", "delete", "delete:x", "delete:a/*", "burn:a/b", "detach:a/b", "delete:a/b/c", "delete:/b"] {
+        assert_eq!("empty:homelab".parse::<Acceptance>().unwrap().to_string(), "empty:homelab");
+        for bad in [
+            "empty:",
+            "empty:a/b",
+            "",
+            "delete",
+            "delete:x",
+            "delete:a/*",
+            "burn:a/b",
+            "detach:a/b",
+            "delete:a/b/c",
+            "delete:/b",
+        ] {
             assert!(bad.parse::<Acceptance>().is_err(), "{bad}");
         }
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::accept::AcceptanceKind;
-use super::document::{Action, Change, ClusterPlan, Reason, ReasonCode, State, StepKind};
+use super::accept::{Acceptance, AcceptanceKind};
+use super::document::{Action, Change, ClusterPlan, Expect, Reason, ReasonCode, State, Step, StepKind};
 use super::planner::{Cluster, PlanOptions, matches_address};
-use crate::desired::Guards;
+use crate::desired::{Desired, Guards, Power};
 
 /// Blocks every deletion, or every reboot, of a cluster when there are more than the guards allow.
 pub fn of_cluster(cluster: &Cluster<'_>, guards: Guards, owned: usize, changes: &mut [Change]) {
@@ -27,7 +27,6 @@ pub fn of_cluster(cluster: &Cluster<'_>, guards: Guards, owned: usize, changes: 
             change.action == Action::Delete && !accepted(change, AcceptanceKind::Delete)
         });
     }
-    let reboots_guest = |change: &Change| change.steps.iter().any(|step| step.kind == StepKind::Reboot);
     let reboots =
         changes.iter().filter(|change| reboots_guest(change) && !accepted(change, AcceptanceKind::Reboot)).count();
     if reboots > guards.max_reboots as usize {
@@ -52,9 +51,62 @@ fn block(changes: &mut [Change], words: &str, kind: &str, of_class: impl Fn(&Cha
 /// The guards hold for all clusters together, too.
 pub fn over_all(guards: Guards, options: &PlanOptions, clusters: &mut BTreeMap<String, ClusterPlan>) {
     let deletes = |change: &Change| change.action == Action::Delete && change.has_steps();
-    let reboots = |change: &Change| change.steps.iter().any(|step| step.kind == StepKind::Reboot);
     guard_class(options, clusters, AcceptanceKind::Delete, "deleted", "max_deletes", guards.max_deletes, &deletes);
-    guard_class(options, clusters, AcceptanceKind::Reboot, "rebooted", "max_reboots", guards.max_reboots, &reboots);
+    guard_class(
+        options,
+        clusters,
+        AcceptanceKind::Reboot,
+        "rebooted",
+        "max_reboots",
+        guards.max_reboots,
+        &reboots_guest,
+    );
+}
+
+/// True for a change that reboots its guest, or shuts it down and starts it again.
+fn reboots_guest(change: &Change) -> bool {
+    // Making a guest anew is accepted by name.
+    if change.action == Action::Recreate {
+        return false;
+    }
+    let turns = |step: &Step, power| step.expect.contains(&Expect::Power(power));
+    let off = change.steps.iter().position(|step| turns(step, Power::Stopped));
+    let on_again = |off: usize| change.steps.iter().skip(off + 1).any(|step| turns(step, Power::Running));
+    change.steps.iter().any(|step| step.kind == StepKind::Reboot) || off.is_some_and(on_again)
+}
+
+/// A manifest without any guest is more often a mistake than a wish: nothing is pruned then, unless that is accepted.
+pub fn of_nothing(
+    desired: &Desired,
+    options: &PlanOptions,
+    clusters: &mut BTreeMap<String, ClusterPlan>,
+) -> Option<Acceptance> {
+    let orphans =
+        || clusters.values().flat_map(|cluster| &cluster.changes).filter(|change| change.action == Action::Delete);
+    let total = orphans().count();
+    if total == 0 || desired.clusters.values().any(|cluster| !cluster.guests.is_empty()) {
+        return None;
+    }
+    let is_it = |accept: &&Acceptance| accept.kind == AcceptanceKind::Empty && accept.cluster == desired.fleet;
+    if let Some(accepted) = options.accept.iter().find(is_it) {
+        return Some(accepted.clone());
+    }
+    let by_name = |change: &Change| {
+        let is_it =
+            |accept: &Acceptance| accept.kind == AcceptanceKind::Delete && matches_address(accept, &change.address);
+        options.accept.iter().any(is_it)
+    };
+    let changes = clusters.values_mut().flat_map(|cluster| &mut cluster.changes);
+    for change in changes.filter(|change| change.action == Action::Delete && change.has_steps() && !by_name(change)) {
+        change.steps.clear();
+        change.state = State::Blocked;
+        change.reason = Some(Reason {
+            code: ReasonCode::Guard,
+            words: format!("the manifest has no guest, and fleet {} owns {total}", desired.fleet),
+            hint: Some(format!("--accept empty:{}, or see that the whole manifest was read", desired.fleet)),
+        });
+    }
+    None
 }
 
 fn guard_class(

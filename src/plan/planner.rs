@@ -125,6 +125,8 @@ pub fn plan(desired: &Desired, live: &Live, options: &PlanOptions) -> Result<Pla
         }
         clusters.insert(name.clone(), part);
     }
+    let emptied = guards::of_nothing(desired, options, &mut clusters);
+    used.borrow_mut().extend(emptied);
     guards::over_all(desired.guards, options, &mut clusters);
     if options.prune && (options.partial || !options.targets.is_empty()) {
         let why =
