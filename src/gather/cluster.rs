@@ -168,7 +168,7 @@ async fn read_archives(
     let mut found = BTreeMap::new();
     for (volume, (name, vmid)) in &wanted.archives {
         let is_there = |guest: &LiveGuest| Some(guest.vmid) == *vmid || guest.name.known() == Some(name);
-        if guests.values().any(is_there) {
+        if guests.values().any(is_there) && !wanted.archives_anew.contains(volume) {
             continue;
         }
         let mut read = Read::Unread("no node that is online could be asked".to_owned());

@@ -40,6 +40,8 @@ pub struct Wanted {
     pub snapshots: BTreeSet<String>,
     /// Backups that guests are to be restored from, each with the guest's name and id: read where it is not there.
     pub archives: BTreeMap<String, (String, Option<Vmid>)>,
+    /// Backups that guests may be made anew of, so that they are read in any case.
+    pub archives_anew: BTreeSet<String>,
     /// Guests of the manifest without an id. Where one is not there, the ids that volumes bear are read.
     pub unnumbered: BTreeSet<(GuestKind, String)>,
     /// Also read what only a plan's checks beforehand need: storages, bridges, running tasks.

@@ -77,6 +77,9 @@ pub(super) fn wanted(desired: &Desired, cluster: &str) -> Wanted {
     let guests = desired.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.guests);
     let unnumbered =
         guests.filter(|guest| guest.vmid.is_none()).map(|guest| (guest.kind, guest.name.clone())).collect();
+    let guests = desired.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.guests);
+    let anew = guests.filter(|guest| guest.recreate.as_ref().is_some_and(|recreate| recreate.value));
+    let archives_anew = anew.filter_map(|guest| Some(guest.archive.as_ref()?.value.clone())).collect();
     let fleet_tag = fleet_tag(&desired.fleet);
-    Wanted { fleet_tag, vmids, names, tags, snapshots, archives, unnumbered, preflight: true }
+    Wanted { fleet_tag, vmids, names, tags, snapshots, archives, archives_anew, unnumbered, preflight: true }
 }
