@@ -1,6 +1,7 @@
 //! How a command fails: with which exit code, and what is printed.
 
 use crate::diagnostics::Diagnostic;
+use crate::plan::NOT_STABLE;
 use crate::report::findings::{self, Sources};
 
 /// Exit code for input that is wrong.
@@ -29,8 +30,10 @@ impl Failure {
     }
 
     /// The exit code.
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
+            // The input is not to blame.
+            Self::Input { problems, .. } if problems.iter().any(|problem| problem.code == NOT_STABLE) => 1,
             Self::Input { .. } | Self::Usage(_) => USAGE,
             Self::Error(_) => 1,
         }

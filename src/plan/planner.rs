@@ -10,7 +10,7 @@ use super::document::{
 use super::identify::{self, Found, Marks};
 use super::mark::{self, Mark, Marked};
 use super::vmids::NewIds;
-use super::{clone, create, demands, guards, identity, order, orphans, preflight, recreate, update};
+use super::{clone, create, demands, guards, identity, model, order, orphans, preflight, recreate, update};
 use crate::clusters::Access;
 use crate::desired::{Desired, DesiredCluster, DesiredGuest, Routing};
 use crate::diagnostics::Diagnostic;
@@ -58,6 +58,8 @@ pub struct Cluster<'a> {
     doubtful: Vec<&'a LiveGuest>,
     unread: Vec<Unread>,
     used: &'a RefCell<BTreeSet<Acceptance>>,
+    /// Plans that would not come to an end.
+    unstable: &'a RefCell<Vec<Diagnostic>>,
 }
 
 /// Plans the whole fleet.
@@ -85,6 +87,7 @@ pub fn plan(desired: &Desired, live: &Live, options: &PlanOptions) -> Result<Pla
         }
     }
     let used = RefCell::new(BTreeSet::new());
+    let unstable = RefCell::new(Vec::new());
     let mut clusters = BTreeMap::new();
     let mut warnings = Vec::new();
     for (name, wanted) in
@@ -106,6 +109,7 @@ pub fn plan(desired: &Desired, live: &Live, options: &PlanOptions) -> Result<Pla
                     routed: &routed,
                     unread: unread_items(seen),
                     used: &used,
+                    unstable: &unstable,
                 };
                 cluster.plan(desired)
             }
@@ -124,6 +128,9 @@ pub fn plan(desired: &Desired, live: &Live, options: &PlanOptions) -> Result<Pla
             warnings.push(Diagnostic::warning("default-cluster", words).hint(hint));
         }
         clusters.insert(name.clone(), part);
+    }
+    if !unstable.borrow().is_empty() {
+        return Err(unstable.into_inner());
     }
     let emptied = guards::of_nothing(desired, options, &mut clusters);
     used.borrow_mut().extend(emptied);
@@ -373,6 +380,7 @@ impl Cluster<'_> {
                     return update::release(self, guest, live, mark);
                 }
                 let mut change = update::update(self, guest, live, Some(mark));
+                self.unstable.borrow_mut().extend(model::check(self, guest, live, &change));
                 if guest.recreate.as_ref().is_some_and(|recreate| recreate.value) {
                     change = recreate::recreate(self, guest, live, change, ids);
                 }
@@ -440,7 +448,9 @@ impl Cluster<'_> {
         }
         let accepted = self.is_accepted(AcceptanceKind::Adopt, &address);
         if guest.adopt || accepted {
-            return update::update(self, guest, live, None);
+            let change = update::update(self, guest, live, None);
+            self.unstable.borrow_mut().extend(model::check(self, guest, live, &change));
+            return change;
         }
         change.state = State::Blocked;
         change.reason = Some(Reason {
