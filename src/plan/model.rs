@@ -26,7 +26,10 @@ pub fn check(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, chan
         return None;
     }
     let (after, mark) = play(live, change)?;
-    let again = update::update(cluster, guest, &after, Some(&mark));
+    verdict(change, &update::update(cluster, guest, &after, Some(&mark)))
+}
+
+fn verdict(change: &Change, again: &Change) -> Option<Diagnostic> {
     let step = again.steps.first()?;
     let words = format!("the plan for {} does not come to an end: it would {} again", change.address, step.words);
     let hint = "this is a bug of pvefleet; nothing is planned. Take what it names out of the manifest, and report it";
@@ -84,4 +87,57 @@ fn set(live: &LiveGuest, config: &mut LiveConfig, name: &str, value: &str) -> Op
     config.current.insert(name.to_owned(), value.to_owned());
     config.pending.remove(name);
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Base;
+
+    fn guest() -> LiveGuest {
+        serde_json::from_value(serde_json::json!({
+            "vmid": 100, "kind": "qemu", "node": "a", "name": {"known": "web"}, "power": {"known": "stopped"},
+            "template": false, "tags": [], "lock": null, "pool": null,
+            "config": {"known": {"current": {"scsi0": "fast:vm-100-disk-0,size=1G"}, "pending": {}, "digest": "d"}},
+        }))
+        .unwrap()
+    }
+
+    fn change(expect: serde_json::Value) -> Change {
+        let call = serde_json::json!({"method": "PUT", "path": "/x", "params": {}});
+        serde_json::from_value(serde_json::json!({
+            "address": {"cluster": "c", "kind": "qemu", "name": "web", "vmid": 100},
+            "action": "update", "state": "ready", "fields": [], "unlisted": {}, "pending": [], "destroys": [],
+            "notes": [], "after": [],
+            "steps": [{"kind": "configure", "words": "set cores", "call": call, "effect": "none", "expect": expect}],
+            "base": Base { exists: true, ..Base::default() },
+        }))
+        .unwrap()
+    }
+
+    fn option(name: &str, value: &str) -> serde_json::Value {
+        serde_json::to_value(Expect::Option { name: name.to_owned(), value: value.to_owned() }).unwrap()
+    }
+
+    const LINE: &str = "<!-- pvefleet v1 cluster=c fleet=t guest=qemu/web vmid=100 -->";
+
+    #[test]
+    fn steps_are_played_and_unknown_volumes_are_not_guessed() {
+        let marked = option("description", LINE);
+        let (after, mark) = play(&guest(), &change(serde_json::json!([option("cores", "2"), marked]))).unwrap();
+        assert_eq!(after.config.known().and_then(|config| config.effective("cores")), Some("2"));
+        assert_eq!(mark.guest, "web");
+        for expect in [option("scsi1", "fast:8"), option("scsi0", "other:vm-100-disk-0")] {
+            assert!(play(&guest(), &change(serde_json::json!([expect, option("description", LINE)]))).is_none());
+        }
+    }
+
+    #[test]
+    fn what_would_be_done_again_is_refused() {
+        let again = change(serde_json::json!([]));
+        let problem = verdict(&again, &again).unwrap();
+        assert_eq!(problem.code, NOT_STABLE);
+        assert!(problem.message.contains("would set cores again"), "{}", problem.message);
+        assert!(verdict(&again, &Change { steps: Vec::new(), ..again.clone() }).is_none());
+    }
 }
