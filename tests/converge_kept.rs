@@ -1,7 +1,7 @@
 //! What is kept: guests of a manifest that lost them all, running guests beyond the guards, what HA knows of a guest
 //! that is made anew.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod support;
 

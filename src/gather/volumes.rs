@@ -29,8 +29,7 @@ pub async fn ids(
     let mut places: BTreeMap<String, (&str, &str)> = BTreeMap::new();
     for (node, storages) in storages {
         for (name, storage) in storages.known().into_iter().flatten() {
-            let holds = |kind: &&str| storage.content.contains(*kind);
-            if !storage.active || !["images", "rootdir", "backup"].iter().any(|kind| holds(&kind)) {
+            if !storage.active || !["images", "rootdir", "backup"].iter().any(|kind| storage.content.contains(*kind)) {
                 continue;
             }
             let place = if storage.shared { name.clone() } else { format!("{node}/{name}") };
