@@ -288,10 +288,6 @@ async fn an_orphan_is_deleted_with_prune_alone() {
     assert!(world.state().contains("legacy-nas") && world.state().contains("old-wiki"));
 }
 
-fn accepted(accept: &[&str]) -> Vec<pvefleet::plan::Acceptance> {
-    accept.iter().map(|text| text.parse().unwrap()).collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_guards_block_all_or_nothing() {
     let world = World::production();
@@ -302,7 +298,8 @@ async fn the_guards_block_all_or_nothing() {
     let plan = world.plan_with(&world.desired(&none), &prune).await;
     let reasons: Vec<&str> = plan.changes().filter_map(|change| Some(change.reason.as_ref()?.code.word())).collect();
     assert_eq!(reasons, ["guard", "guard"], "{}", text(&plan));
-    let named = PlanOptions { accept: accepted(&["delete:production/prod-dns-01", "empty:homelab"]), ..prune };
+    let accept = ["delete:production/prod-dns-01", "empty:homelab"].map(|text| text.parse().unwrap()).to_vec();
+    let named = PlanOptions { accept, ..prune };
     let plan = world.plan_with(&world.desired(&none), &named).await;
     assert_eq!(plan.changes().filter(|change| change.has_steps()).count(), 2, "one by name, one within the guards");
 }
