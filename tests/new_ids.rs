@@ -1,7 +1,5 @@
 //! The ids that new guests get: above the highest, and none that a former guest left volumes or backups under.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 mod support;
 
 use pvefleet::ops;
