@@ -15,7 +15,7 @@ use pvefleet::live::{Identity, Live, LiveCluster, LiveConfig, LiveGuest, LiveNod
 use pvefleet::manifest;
 use pvefleet::plan::{Plan, PlanOptions, plan};
 use pvefleet::pve::value::GuestKind;
-use pvefleet::report::{Layout, plan_text};
+use pvefleet::report::{Layout, plan_markdown, plan_text};
 
 /// Guests that one `each` makes.
 const BLOCK: usize = 1000;
@@ -216,4 +216,6 @@ fn main() {
     let (seconds, text) = best_of_three(|| plan_text::plan(&all, Layout { color: false, width: 120 }));
     let lines = text.lines().count();
     println!("plan_bench: text of 10000 changed guests, {lines} lines, {seconds:.3} seconds");
+    let (seconds, text) = best_of_three(|| plan_markdown::plan(&all, plan_markdown::LIMIT));
+    println!("plan_bench: markdown of 10000 changed guests, {} bytes, {seconds:.3} seconds", text.len());
 }
