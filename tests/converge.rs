@@ -4,23 +4,7 @@ mod support;
 
 use pvefleet::plan::{Action, PlanOptions, State};
 use pvefleet::pve::http::Method;
-use support::{World, text};
-
-const HEAD: &str = "fleet: homelab\nclusters:\n  production:\n    vmids: 1000-1999\n";
-
-fn vms(body: &str) -> String {
-    format!("{HEAD}    vms:\n{body}")
-}
-
-fn containers(body: &str) -> String {
-    format!("{HEAD}    containers:\n{body}")
-}
-
-fn only(plan: &pvefleet::plan::Plan) -> &pvefleet::plan::Change {
-    let changes: Vec<_> = plan.changes().collect();
-    assert_eq!(changes.len(), 1, "{}", text(plan));
-    changes[0]
-}
+use support::{HEAD, World, containers, only, text, vms};
 
 const VM: &str = "      - name: prod-db-01
         node: pve3

@@ -4,12 +4,10 @@
 
 mod support;
 
-use pvefleet::plan::{Action, Change, Plan, PlanOptions, State};
+use pvefleet::plan::{Action, PlanOptions, State};
 use pvefleet::pve::http::Method;
 use pvefleet::sim::world::VolumeSpec;
-use support::{World, text};
-
-const HEAD: &str = "fleet: homelab\nclusters:\n  production:\n    vmids: 1000-1999\n";
+use support::{World, containers, only, text, vms, words};
 
 const CT: &str = "      - name: prod-dns-01
         node: pve2
@@ -19,24 +17,6 @@ const CT: &str = "      - name: prod-dns-01
         unprivileged: true
         state: running
 ";
-
-fn vms(body: &str) -> String {
-    format!("{HEAD}    vms:\n{body}")
-}
-
-fn containers(body: &str) -> String {
-    format!("{HEAD}    containers:\n{body}")
-}
-
-fn only(plan: &Plan) -> &Change {
-    let changes: Vec<_> = plan.changes().collect();
-    assert_eq!(changes.len(), 1, "{}", text(plan));
-    changes[0]
-}
-
-fn words(plan: &Plan) -> Vec<&str> {
-    only(plan).steps.iter().map(|step| step.words.as_str()).collect()
-}
 
 fn accepting(accept: &str) -> PlanOptions {
     PlanOptions { accept: vec![accept.parse().unwrap()], ..PlanOptions::default() }

@@ -4,11 +4,9 @@
 
 mod support;
 
-use pvefleet::plan::{Change, Plan, PlanOptions};
+use pvefleet::plan::{Plan, PlanOptions};
 use pvefleet::pve::http::Method;
-use support::{World, text};
-
-const HEAD: &str = "fleet: homelab\nclusters:\n  production:\n";
+use support::{World, containers, only, text, vms, words};
 
 const VM: &str = "      - name: prod-db-01
         vmid: 1001
@@ -18,7 +16,6 @@ const VM: &str = "      - name: prod-db-01
         scsi0: {storage: local-lvm, size: 4GiB, discard: on}
         virtio1: {storage: shared, size: 2GiB}
         ide2: {cloudinit: true, storage: local-lvm}
-        boot: null
         state: running
 ";
 
@@ -32,29 +29,11 @@ const CT: &str = "      - name: prod-dns-01
         state: running
 ";
 
-fn vms(body: &str) -> String {
-    format!("{HEAD}    vms:\n{}", body.replace("        boot: null\n", ""))
-}
-
-fn containers(body: &str) -> String {
-    format!("{HEAD}    containers:\n{body}")
-}
-
-fn only(plan: &Plan) -> &Change {
-    let changes: Vec<_> = plan.changes().collect();
-    assert_eq!(changes.len(), 1, "{}", text(plan));
-    changes[0]
-}
-
 /// The reason code that stands at a field.
 fn blocked(plan: &Plan, field: &str) -> String {
     let found = only(plan).fields.iter().find(|found| found.name == field);
     let found = found.unwrap_or_else(|| panic!("no field {field} in {}", text(plan)));
     found.blocked.as_ref().map(|reason| reason.code.word().to_owned()).unwrap_or_default()
-}
-
-fn words(plan: &Plan) -> Vec<&str> {
-    only(plan).steps.iter().map(|step| step.words.as_str()).collect()
 }
 
 async fn accepting(world: &World, manifest: &str, accept: &str) -> Plan {

@@ -6,13 +6,11 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use pvefleet::plan::{Action, Change, Plan, PlanOptions};
+use pvefleet::plan::{Action, Plan, PlanOptions};
 use pvefleet::pve::http::Method;
 use pvefleet::sim::ClusterSpec;
 use pvefleet::sim::transport::lock;
-use support::{World, text};
-
-const HEAD: &str = "fleet: homelab\nclusters:\n  production:\n    vmids: 1000-1999\n";
+use support::{HEAD, World, containers, only, text, vms, words};
 
 const VM: &str = "      - name: prod-db-01
         vmid: 1001
@@ -34,24 +32,6 @@ const CT: &str = "      - name: prod-dns-01
         unprivileged: true
         state: running
 ";
-
-fn vms(body: &str) -> String {
-    format!("{HEAD}    vms:\n{body}")
-}
-
-fn containers(body: &str) -> String {
-    format!("{HEAD}    containers:\n{body}")
-}
-
-fn only(plan: &Plan) -> &Change {
-    let changes: Vec<_> = plan.changes().collect();
-    assert_eq!(changes.len(), 1, "{}", text(plan));
-    changes[0]
-}
-
-fn words(plan: &Plan) -> Vec<&str> {
-    only(plan).steps.iter().map(|step| step.words.as_str()).collect()
-}
 
 fn blocked(plan: &Plan, field: &str) -> String {
     let found = only(plan).fields.iter().find(|found| found.name == field);

@@ -5,13 +5,10 @@
 mod support;
 
 use pvefleet::clusters::Access;
-use pvefleet::live::{Live, LiveCluster, LiveGuest, Read};
-use pvefleet::ops;
+use pvefleet::live::{Live, Read};
 use pvefleet::plan::{self, Plan, PlanOptions, ReasonCode, State};
 use pvefleet::pve::http::Method;
-use support::{World, text};
-
-const HEAD: &str = "fleet: homelab\nclusters:\n  production:\n    vmids: 1000-1999\n";
+use support::{HEAD, World, cluster, guest, read, text, vms};
 
 const DB: &str = "      - name: prod-db-01
         node: pve3
@@ -20,26 +17,6 @@ const DB: &str = "      - name: prod-db-01
         net0: {model: virtio, bridge: vmbr0}
         unlisted: ignore
 ";
-
-fn vms(body: &str) -> String {
-    format!("{HEAD}    vms:\n{body}")
-}
-
-async fn read(world: &World, manifest: &str) -> Live {
-    ops::read(&world.desired(manifest), &world.readers(), &[]).await
-}
-
-fn cluster(live: &mut Live) -> &mut LiveCluster {
-    match live.clusters.get_mut("production") {
-        Some(Read::Known(cluster)) => cluster,
-        _ => panic!("production was not read"),
-    }
-}
-
-fn guest<'a>(live: &'a mut Live, name: &str) -> &'a mut LiveGuest {
-    let named = |guest: &&mut LiveGuest| guest.name.known().map(String::as_str) == Some(name);
-    cluster(live).guests.values_mut().find(named).unwrap()
-}
 
 fn plan_of(world: &World, manifest: &str, live: &Live) -> Plan {
     plan::plan(&world.desired(manifest), live, &PlanOptions::default()).unwrap()

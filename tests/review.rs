@@ -16,7 +16,7 @@ use pvefleet::plan::{self, Action, Class, Effect, Plan, PlanOptions, Step, StepK
 use pvefleet::pve::http::Method;
 use pvefleet::report::{Layout, annotations, plan_compare, plan_diff, plan_guest, plan_markdown, plan_text};
 use pvefleet::sim::transport::lock;
-use support::{World, assert_golden, resolve};
+use support::{HEAD, World, assert_golden, resolve};
 
 const NARROW: Layout = Layout { color: false, width: 80 };
 
@@ -54,8 +54,6 @@ fn assert_schema(plan: &Plan) {
 fn plan_guests(plan: &Plan) -> String {
     plan.changes().map(|change| plan_guest::guest(change, NARROW)).collect()
 }
-
-const HEAD: &str = "fleet: homelab\nclusters:\n  production:\n    vmids: 1000-1999\n";
 
 const DB: &str = "    vms:
       - name: prod-db-01

@@ -14,9 +14,7 @@ use pvefleet::pve::http::Method;
 use pvefleet::report::{Layout, plan_text};
 use pvefleet::sim::transport::lock;
 use pvefleet::sim::world::VolumeSpec;
-use support::{World, assert_golden};
-
-const HEAD: &str = "fleet: homelab\nclusters:\n  production:\n    vmids: 1000-1999\n";
+use support::{HEAD, World, assert_golden};
 
 const WEB: &str = "      - name: prod-web-01
         node: pve1

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use pvefleet::plan::{Change, Plan, ReasonCode, State};
 use pvefleet::sim::{Cluster, world};
-use support::{World, text};
+use support::{HEAD, World, text};
 
 fn of_version(version: &str) -> World {
     let mut world = World::production();
@@ -15,8 +15,6 @@ fn of_version(version: &str) -> World {
     world.clusters.insert("production".to_owned(), Arc::new(Mutex::new(Cluster::new(spec, 1))));
     world
 }
-
-const HEAD: &str = "fleet: homelab\nclusters:\n  production:\n    vmids: 1000-1999\n";
 
 fn vm(options: &str) -> String {
     format!(

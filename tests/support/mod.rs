@@ -10,9 +10,10 @@ use pvefleet::apply::{self, Cancel, Journal, Outcome, SecretSource};
 use pvefleet::client::{ClusterClient, ReadOnlyClient, Reader};
 use pvefleet::clusters::{self, Registry, Variables};
 use pvefleet::desired::{self, Desired, SecretReference};
+use pvefleet::live::{Live, LiveCluster, LiveGuest, Read};
 use pvefleet::manifest;
 use pvefleet::ops::{self, Readers};
-use pvefleet::plan::{self, Plan, PlanOptions};
+use pvefleet::plan::{self, Change, Plan, PlanOptions};
 use pvefleet::secret::Secret;
 use pvefleet::sim::transport::{SharedCluster, SimTransport, lock};
 use pvefleet::sim::{AccessEntry, Cluster, ClusterSpec, world};
@@ -243,4 +244,48 @@ fn without_chance(file: &str) -> String {
     patterns
         .iter()
         .fold(file.to_owned(), |text, pattern| regex::Regex::new(pattern).unwrap().replace_all(&text, "…").into_owned())
+}
+
+/// The head of a manifest whose guests are all in one cluster.
+pub const HEAD: &str = "fleet: homelab\nclusters:\n  production:\n    vmids: 1000-1999\n";
+
+/// A manifest of VMs.
+pub fn vms(body: &str) -> String {
+    format!("{HEAD}    vms:\n{body}")
+}
+
+/// A manifest of containers.
+pub fn containers(body: &str) -> String {
+    format!("{HEAD}    containers:\n{body}")
+}
+
+/// The one change of a plan.
+pub fn only(plan: &Plan) -> &Change {
+    let changes: Vec<_> = plan.changes().collect();
+    assert_eq!(changes.len(), 1, "{}", text(plan));
+    changes[0]
+}
+
+/// The steps of the one change, in words.
+pub fn words(plan: &Plan) -> Vec<&str> {
+    only(plan).steps.iter().map(|step| step.words.as_str()).collect()
+}
+
+/// What is read for a manifest.
+pub async fn read(world: &World, manifest: &str) -> Live {
+    ops::read(&world.desired(manifest), &world.readers(), &[]).await
+}
+
+/// The cluster `production` as it was read.
+pub fn cluster(live: &mut Live) -> &mut LiveCluster {
+    match live.clusters.get_mut("production") {
+        Some(Read::Known(cluster)) => cluster,
+        _ => panic!("production was not read"),
+    }
+}
+
+/// A guest of it, by name.
+pub fn guest<'a>(live: &'a mut Live, name: &str) -> &'a mut LiveGuest {
+    let named = |guest: &&mut LiveGuest| guest.name.known().map(String::as_str) == Some(name);
+    cluster(live).guests.values_mut().find(named).unwrap()
 }

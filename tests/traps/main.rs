@@ -21,13 +21,10 @@ mod values;
 
 use std::collections::BTreeSet;
 
-use pvefleet::live::{Live, LiveCluster, LiveGuest, Read};
-use pvefleet::ops;
+use pvefleet::live::{Live, Read};
 use pvefleet::plan::{self, Action, Change, Plan, PlanOptions, ReasonCode};
 use pvefleet::pve::http::Method;
-use support::{World, text};
-
-const HEAD: &str = "fleet: homelab\nclusters:\n  production:\n    vmids: 1000-1999\n";
+use support::{HEAD, World, cluster, containers, guest, only, read, text, vms};
 
 /// A VM with its disks on shared storage, so that it can live anywhere.
 const DB: &str = "      - name: prod-db-01
@@ -38,14 +35,6 @@ const DB: &str = "      - name: prod-db-01
         tags: [db]
         unlisted: ignore
 ";
-
-fn vms(body: &str) -> String {
-    format!("{HEAD}    vms:\n{body}")
-}
-
-fn containers(body: &str) -> String {
-    format!("{HEAD}    containers:\n{body}")
-}
 
 /// The manifest with nothing in it.
 fn nothing() -> String {
@@ -61,12 +50,6 @@ fn accepting(what: &[&str]) -> PlanOptions {
 }
 
 #[track_caller]
-fn only(plan: &Plan) -> &Change {
-    let changes: Vec<&Change> = plan.changes().collect();
-    assert_eq!(changes.len(), 1, "{}", text(plan));
-    changes[0]
-}
-
 fn named<'a>(plan: &'a Plan, name: &str) -> &'a Change {
     plan.changes().find(|change| change.address.name == name).unwrap_or_else(|| panic!("no {name}: {}", text(plan)))
 }
@@ -100,22 +83,6 @@ fn assert_field_refused(change: &Change, name: &str, code: ReasonCode) -> String
     let reason = field.and_then(|field| field.blocked.as_ref()).unwrap_or_else(|| panic!("{name}: {change:#?}"));
     assert_eq!(reason.code, code, "{}", reason.words);
     format!("{} ({})", reason.words, reason.hint.as_deref().unwrap_or_default())
-}
-
-async fn read(world: &World, manifest: &str) -> Live {
-    ops::read(&world.desired(manifest), &world.readers(), &[]).await
-}
-
-fn cluster(live: &mut Live) -> &mut LiveCluster {
-    match live.clusters.get_mut("production") {
-        Some(Read::Known(cluster)) => cluster,
-        _ => panic!("production was not read"),
-    }
-}
-
-fn guest<'a>(live: &'a mut Live, name: &str) -> &'a mut LiveGuest {
-    let named = |guest: &&mut LiveGuest| guest.name.known().map(String::as_str) == Some(name);
-    cluster(live).guests.values_mut().find(named).unwrap()
 }
 
 fn plan_of(world: &World, manifest: &str, live: &Live, options: &PlanOptions) -> Plan {
