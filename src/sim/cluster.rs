@@ -234,14 +234,16 @@ impl Cluster {
     /// Carries out a request at a time and answers it. Time never runs backwards: an earlier one counts as now.
     pub fn handle(&mut self, request: &IncomingRequest, now: Millis) -> Reply {
         self.advance(now);
+        self.begin_waiting();
         let outcome = self.dispatch(request);
+        let waited = self.end_waiting();
         self.forced = None;
         if request.method != "GET" {
             self.changes += 1;
         }
         let unimplemented = matches!(outcome, Err(Failure::Unsupported));
         let (response, delay) = answer::response(&outcome, &request.method, &request.path);
-        let served = self.serve(request, now, delay);
+        let served = self.serve(request, now, delay + waited);
         // A refused credential waits for a timer, not with a worker.
         let delay = if response.status == 401 { self.spec.unauthorized_delay } else { served.2 };
         self.record(request, now, response.status, unimplemented, served);
@@ -372,7 +374,7 @@ impl Cluster {
             if until > begin + super::task::LOCK_WAIT {
                 return Err(Failure::DieAfter(super::task::LOCK_WAIT, self.lock_timeout_text(vmid)));
             }
-            self.advance(until);
+            self.aside(|cluster| cluster.advance(until));
         }
         Ok(self.clock - begin)
     }

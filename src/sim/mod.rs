@@ -38,6 +38,7 @@ mod route;
 mod routes;
 mod section;
 mod snapshot;
+mod storage_lock;
 mod task;
 mod volume;
 

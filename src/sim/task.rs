@@ -46,6 +46,17 @@ pub(super) enum Work {
     },
 }
 
+impl Work {
+    /// How a worker ends that has made its volumes when it begins, and could not; nothing for the others.
+    fn has_made(&self, text: &str) -> Option<String> {
+        match self {
+            Self::Qemu(work) => qemu::exit_of_making(work, text),
+            Self::Lxc(work) => lxc::exit_of_making(work, text),
+            _ => None,
+        }
+    }
+}
+
 /// What the HA manager is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum HaOrder {
@@ -86,6 +97,9 @@ pub(super) struct Task {
     waited: bool,
     /// What a fault does to it.
     fault: Option<Forced>,
+    /// After how many volumes it did not get the lock of a storage for the next.
+    #[serde(default)]
+    refused: Option<usize>,
 }
 
 impl Task {
@@ -165,6 +179,7 @@ impl Cluster {
             patience,
             waited: false,
             fault: self.forced.take(),
+            refused: None,
         });
         text
     }
@@ -266,7 +281,10 @@ impl Cluster {
                         (Some(work), Some(Forced::Task { exit, effect: Effect::Done })) => {
                             self.finish_work(id, work).and(Err(exit))
                         }
-                        (Some(work), _) => self.finish_work(id, work),
+                        (Some(work), _) => {
+                            let refused = self.tasks[id].refused.take();
+                            self.refusing(refused, |cluster| cluster.finish_work(id, work))
+                        }
                         (None, _) => Ok(()),
                     };
                     self.finish_with(id, outcome);
@@ -298,11 +316,26 @@ impl Cluster {
         };
         match begun {
             Ok(duration) => {
+                let lasts = self.wait_to_make(id, &work, duration);
                 self.tasks[id].work = Some(work);
-                self.tasks[id].state = State::Running(self.clock.saturating_add(self.scaled(duration)));
+                self.tasks[id].state = State::Running(self.clock.saturating_add(lasts));
             }
             Err(text) => self.finish_with(id, Err(text)),
         }
+    }
+
+    /// How long a work takes with its waiting for storages; one that does not get their locks ends there.
+    fn wait_to_make(&mut self, id: usize, work: &Work, duration: u64) -> u64 {
+        let node = self.tasks[id].node.clone();
+        let waited = self.wait_for_storages(&node, work);
+        self.tasks[id].log.extend(waited.lines);
+        let Some((count, text)) = waited.refused else { return waited.time + self.scaled(duration) };
+        match work.has_made(&text) {
+            // Its volumes are there already, in the state in which others see them: they are taken away at the end.
+            Some(exit) if self.tasks[id].fault.is_none() => self.tasks[id].fault = Some(Forced::task(exit)),
+            _ => self.tasks[id].refused = Some(count),
+        }
+        waited.time
     }
 
     fn finish_work(&mut self, id: usize, work: Work) -> Result<(), String> {
@@ -368,7 +401,7 @@ impl Cluster {
         clippy::cast_precision_loss,
         reason = "a factor that is never negative; the cast keeps within the type's limits"
     )]
-    fn scaled(&self, duration: u64) -> u64 {
+    pub(super) fn scaled(&self, duration: u64) -> u64 {
         if self.spec.time_scale == 1.0 { duration } else { (duration as f64 * self.spec.time_scale).round() as u64 }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::answer::Failure;
 use super::place::full_text;
 use super::section;
+use super::storage_lock::Locks;
 use super::world::StorageSpec;
 use crate::pve::value::{GuestKind, Size};
 
@@ -78,6 +79,9 @@ pub(super) struct Storages {
     volumes: BTreeMap<(String, String, String), Volume>,
     /// Those on which a fault lets nothing more be allocated.
     pub(super) full: BTreeSet<String>,
+    /// Who makes volumes on which.
+    #[serde(default)]
+    pub(super) locks: Locks,
 }
 
 /// The last part of a volume's name or id.
@@ -121,7 +125,7 @@ pub(super) fn format_of(name: &str) -> &'static str {
 impl Storages {
     pub(super) fn new(specs: Vec<StorageSpec>) -> Self {
         let specs = specs.into_iter().map(section::storage::complete).collect();
-        Self { specs, gone: Vec::new(), volumes: BTreeMap::new(), full: BTreeSet::new() }
+        Self { specs, gone: Vec::new(), volumes: BTreeMap::new(), full: BTreeSet::new(), locks: Locks::default() }
     }
 
     /// Adds a definition. One that points to where an earlier one of this name pointed finds what was there.
@@ -278,6 +282,7 @@ impl Storages {
         format: Option<&str>,
         (size, ctime): (u64, u64),
     ) -> Result<String, Failure> {
+        self.admit(storage, node)?;
         let family = self.family(storage);
         let volid = if purpose == Purpose::CloudInit {
             match family {

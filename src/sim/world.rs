@@ -384,6 +384,9 @@ pub struct TaskTimes {
     pub config: u64,
     /// A snapshot, its removal, going back to it.
     pub snapshot: u64,
+    /// Making one volume, beside all that: for so long it holds the lock of its storage, and others wait for it, ten
+    /// seconds at most.
+    pub allocate: u64,
 }
 
 impl Default for TaskTimes {
@@ -404,6 +407,7 @@ impl Default for TaskTimes {
             template: 200,
             config: 50,
             snapshot: 200,
+            allocate: 0,
         }
     }
 }

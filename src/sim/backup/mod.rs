@@ -69,6 +69,14 @@ const KNOWN: &[&str] = &[
     "node",
 ];
 
+/// The storages on which a worker makes volumes of guests, once for each.
+pub(super) fn made_on(cluster: &Cluster, work: &Work) -> Vec<String> {
+    match work {
+        Work::Dump(_) => Vec::new(),
+        Work::Restore(plan) => plan.made_on(cluster),
+    }
+}
+
 pub(super) fn vzdump(cluster: &mut Cluster, call: &Call) -> Outcome {
     if call.params.keys().any(|name| !KNOWN.contains(&name.as_str())) {
         return unsupported();

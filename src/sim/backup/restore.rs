@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Work;
 use crate::pve::schema::split_index;
-use crate::pve::value::{GuestKind, Size};
+use crate::pve::value::{GuestKind, Size, allocation, storage_of};
 use crate::sim::answer::{Failure, Outcome};
 use crate::sim::cluster::Cluster;
 use crate::sim::config::Config;
@@ -35,6 +35,20 @@ pub(in crate::sim) struct Plan {
 impl Plan {
     pub(super) const fn vmid(&self) -> u32 {
         self.vmid
+    }
+
+    /// The storages on which volumes will be made, once for each.
+    pub(super) fn made_on(&self, cluster: &Cluster) -> Vec<String> {
+        let node = cluster.guests.get(&self.vmid).map_or("", |guest| &guest.node);
+        let archive = cluster.storages.get(&self.archive, node).and_then(|volume| volume.archive.as_ref());
+        let mounts = self.options.iter().filter(|(key, _)| is_mount(key));
+        let asked =
+            mounts.filter_map(|(_, value)| allocation(volume_of(value)?)).map(|(storage, _)| storage.to_owned());
+        let Some(archive) = archive.filter(|_| !self.options.contains_key("rootfs")) else { return asked.collect() };
+        let config = Config::parse(self.kind, &archive.config);
+        let volumes = config.current.iter().filter(|(key, _)| archive.sizes.contains_key(*key));
+        let own = volumes.filter_map(|(_, value)| storage_of(volume_of(value)?));
+        own.map(|own| self.storage.as_deref().unwrap_or(own).to_owned()).chain(asked).collect()
     }
 
     fn emsg(&self) -> String {

@@ -25,6 +25,14 @@ pub(in crate::sim) struct Plan {
     raw: Vec<(String, String)>,
 }
 
+impl Plan {
+    /// The storages of the copies, once for each.
+    pub(super) fn made_on(&self) -> Vec<String> {
+        let own = mount::volumes_on(&self.source).into_iter();
+        own.map(|own| self.storage.clone().unwrap_or(own)).collect()
+    }
+}
+
 pub(in crate::sim) fn clone(cluster: &mut Cluster, call: &Call) -> Outcome {
     let vmid = call.vmid();
     let newid = u32::try_from(call.number("newid").unwrap_or(0)).unwrap_or(0);
@@ -169,6 +177,7 @@ fn copy(
                     let size = size.ok_or_else(|| Failure::die(format!("volume '{volid}' does not exist")))?;
                     cluster.storages.allocate((&storage, node), plan.newid, Purpose::Mount, None, (size, ctime))?
                 } else {
+                    cluster.storages.admit(volid.split(':').next().unwrap_or_default(), node)?;
                     cluster.log(task, format!("create linked clone of mountpoint {key} ({volid})"));
                     cluster.storages.link(&volid, node, plan.newid, ctime)
                 };

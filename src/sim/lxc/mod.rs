@@ -70,6 +70,25 @@ pub(in crate::sim) fn locks(work: &Work) -> (Vec<(u32, bool)>, u64) {
     }
 }
 
+/// The storages on which a worker makes volumes, once for each.
+pub(in crate::sim) fn made_on(cluster: &Cluster, work: &Work) -> Vec<String> {
+    match &work.what {
+        What::Create { options, .. } => mount::made_on(options),
+        What::Clone(plan) => plan.made_on(),
+        What::Move(plan) => vec![plan.storage().to_owned()],
+        What::Template => {
+            let config = cluster.guests.get(&work.vmid).map(|guest| &guest.config.current);
+            config.map(mount::volumes_on).unwrap_or_default()
+        }
+        What::Reassign(_) | What::Resize { .. } | What::Destroy { .. } | What::Power(_) => Vec::new(),
+    }
+}
+
+/// How a worker ends that has made its volumes when it begins, and could not.
+pub(in crate::sim) fn exit_of_making(work: &Work, text: &str) -> Option<String> {
+    matches!(work.what, What::Move(_)).then(|| text.to_owned())
+}
+
 /// What a worker does as soon as it has its locks; how long it then takes.
 pub(in crate::sim) fn begin(cluster: &mut Cluster, task: usize, work: &mut Work) -> Result<u64, String> {
     let times = cluster.spec.tasks.clone();

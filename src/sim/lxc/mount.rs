@@ -1,8 +1,10 @@
 //! Mount points and network devices: reading, printing, making volumes.
 
+use std::collections::BTreeMap;
+
 use crate::pve::property::{self, Properties};
 use crate::pve::schema::catalog;
-use crate::pve::value::{GuestKind, Size, allocation};
+use crate::pve::value::{GuestKind, Size, allocation, storage_of};
 use crate::sim::answer::Failure;
 use crate::sim::cluster::Cluster;
 use crate::sim::config::Config;
@@ -61,6 +63,19 @@ pub(in crate::sim) fn place(
     let size = size.ok_or_else(|| Failure::die(format!("volume '{volume}' does not exist")))?;
     mount.insert("size".to_owned(), Size(size).to_string());
     Ok(print(key, &mount))
+}
+
+/// The storages on which mount points that are asked for get new volumes.
+pub(super) fn made_on(options: &BTreeMap<String, String>) -> Vec<String> {
+    let mounts = options.iter().filter(|(key, _)| is_mount(key));
+    let made = mounts.filter_map(|(_, value)| allocation(default_of(value, "volume")?));
+    made.map(|(storage, _)| storage.to_owned()).collect()
+}
+
+/// The storages of the volumes that are there, once for each.
+pub(super) fn volumes_on(options: &BTreeMap<String, String>) -> Vec<String> {
+    let mounts = options.iter().filter(|(key, _)| is_mount(key));
+    mounts.filter_map(|(_, value)| storage_of(volume_of(value)?)).map(str::to_owned).collect()
 }
 
 /// A network device as it is stored: with a MAC address, a new one where none was given, and its type.

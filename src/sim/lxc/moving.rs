@@ -20,6 +20,12 @@ pub(in crate::sim) struct Plan {
     made: Option<String>,
 }
 
+impl Plan {
+    pub(super) fn storage(&self) -> &str {
+        &self.storage
+    }
+}
+
 /// Which container a volume is given to, and under which key.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Reassign {

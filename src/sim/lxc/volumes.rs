@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{What, Work, mount, of_task};
-use crate::pve::value::{GuestKind, Size};
+use crate::pve::value::{GuestKind, Size, storage_of};
 use crate::sim::answer::{Answer, Failure, Outcome};
 use crate::sim::cluster::Cluster;
 use crate::sim::guest::{check_lock, is_mount, is_unused, volume_of};
@@ -97,6 +97,8 @@ pub(super) fn finish_template(cluster: &mut Cluster, task: usize, vmid: u32) -> 
         let (Some(volid), Some(mut parsed)) = (volume_of(value).map(str::to_owned), mount::parse(key, value)) else {
             continue;
         };
+        // The file is written at the end: what was renamed by then is not in it where the next cannot be.
+        cluster.storages.admit(storage_of(&volid).unwrap_or_default(), &node).map_err(|failure| failure.text())?;
         parsed.insert("volume".to_owned(), cluster.storages.make_base(&volid, &node));
         *value = mount::print(key, &parsed);
     }

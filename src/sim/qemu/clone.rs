@@ -2,7 +2,7 @@
 
 use super::{What, Work, drive, of_task, permit};
 use crate::pve::schema::split_index;
-use crate::pve::value::{GuestKind, Size};
+use crate::pve::value::{GuestKind, Size, storage_of};
 use crate::sim::answer::{Failure, Outcome};
 use crate::sim::cluster::Cluster;
 use crate::sim::config::{Config, Section, is_true};
@@ -150,6 +150,14 @@ pub(super) fn begin(cluster: &mut Cluster, task: usize, vmid: u32, plan: &mut Pl
     }
     cluster.tasks[task].progress = progress::spread(copies, cluster.clock, duration);
     Ok(duration)
+}
+
+/// The storages of the copies, once for each.
+pub(super) fn made_on(plan: &Plan) -> Vec<String> {
+    let drives = plan.source.iter().filter(|(key, _)| is_drive(key));
+    let copied = drives.filter(|(_, value)| drive::is_cloudinit_drive(value) || !drive::is_cdrom(value));
+    let storages = copied.filter_map(|(_, value)| storage_of(volume_of(value)?));
+    storages.map(|own| plan.storage.as_deref().unwrap_or(own).to_owned()).collect()
 }
 
 /// What a full copy moves: disks are a tenth full here.

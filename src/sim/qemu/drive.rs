@@ -1,5 +1,7 @@
 //! Drives: reading and printing them, making their volumes.
 
+use std::collections::BTreeMap;
+
 use crate::pve::format::check_format;
 use crate::pve::property::{self, Properties};
 use crate::pve::schema::catalog;
@@ -162,6 +164,16 @@ pub(super) fn place(
         with_size(cluster, node, &mut drive);
     }
     Ok((print(key, &drive), None))
+}
+
+/// The storages on which drives that are asked for get new volumes.
+pub(super) fn made_on(options: &BTreeMap<String, String>) -> Vec<String> {
+    let made = options.iter().filter(|(key, value)| is_drive(key) && !value.contains("media=cdrom"));
+    let volumes = made.filter_map(|(_, value)| default_of(value, "file"));
+    volumes
+        .filter_map(|file| allocation(file).map(|(storage, _)| storage).or_else(|| file.strip_suffix(":cloudinit")))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Copies a volume or a file into a new disk of a VM; the new volume.

@@ -83,6 +83,27 @@ pub(in crate::sim) fn locks(cluster: &Cluster, work: &Work) -> (Vec<(u32, bool)>
     }
 }
 
+/// The storages on which a worker makes volumes, once for each.
+pub(in crate::sim) fn made_on(cluster: &Cluster, work: &Work) -> Vec<String> {
+    match &work.what {
+        What::Create { options, .. } => drive::made_on(options),
+        What::Change(change) => drive::made_on(change.set()),
+        What::Clone(plan) => clone::made_on(plan),
+        What::Move(plan) => vec![plan.storage().to_owned()],
+        What::Template { disk } => volumes::bases_on(cluster, work.vmid, disk.as_deref()),
+        What::Resize { .. } | What::Destroy { .. } | What::Reassign(_) | What::Power(_) => Vec::new(),
+    }
+}
+
+/// How a worker ends that has made its volumes when it begins, and could not.
+pub(in crate::sim) fn exit_of_making(work: &Work, text: &str) -> Option<String> {
+    match &work.what {
+        What::Clone(_) => Some(format!("clone failed: {text}")),
+        What::Move(_) => Some(format!("storage migration failed: {text}")),
+        _ => None,
+    }
+}
+
 /// What a worker does as soon as it has its locks; how long it then takes.
 pub(in crate::sim) fn begin(cluster: &mut Cluster, task: usize, work: &mut Work) -> Result<u64, String> {
     let vmid = work.vmid;

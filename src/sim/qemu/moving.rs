@@ -24,6 +24,12 @@ pub(in crate::sim) struct Move {
     made: Option<(String, String)>,
 }
 
+impl Move {
+    pub(super) fn storage(&self) -> &str {
+        &self.storage
+    }
+}
+
 /// Which VM a disk is given to, and under which key.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub(in crate::sim) struct Reassign {

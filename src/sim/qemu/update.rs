@@ -27,6 +27,10 @@ pub(in crate::sim) struct Change {
 }
 
 impl Change {
+    pub(super) const fn set(&self) -> &BTreeMap<String, String> {
+        &self.set
+    }
+
     /// Setting one key.
     pub(super) fn setting(key: &str, value: String) -> Self {
         let set = BTreeMap::from([(key.to_owned(), value)]);

@@ -1,7 +1,7 @@
 //! Work on a VM's volumes: growing, making a template, removing everything.
 
 use super::{What, Work, apply, drive, of_task};
-use crate::pve::value::{GuestKind, Size};
+use crate::pve::value::{GuestKind, Size, storage_of};
 use crate::sim::answer::{Failure, Outcome};
 use crate::sim::cluster::Cluster;
 use crate::sim::guest::{check_lock, is_drive, is_unused, volume_of};
@@ -110,18 +110,32 @@ pub(in crate::sim) fn template(cluster: &mut Cluster, call: &Call) -> Outcome {
 pub(super) fn finish_template(cluster: &mut Cluster, task: usize, vmid: u32, disk: Option<&str>) -> Result<(), String> {
     let guest = of_task(cluster, task, vmid)?;
     let (node, mut config) = (guest.node.clone(), guest.config.reread());
+    let mut refused = Ok(());
     for (key, value) in config.current.iter_mut() {
         if !is_drive(key) || drive::is_cdrom(value) || disk.is_some_and(|disk| disk != key) {
             continue;
         }
         let Some(mut parsed) = drive::parse(key, value) else { continue };
-        let base = cluster.storages.make_base(&parsed.get("file").cloned().unwrap_or_default(), &node);
-        parsed.insert("file".to_owned(), base);
+        let volid = parsed.get("file").cloned().unwrap_or_default();
+        if let Err(failure) = cluster.storages.admit(storage_of(&volid).unwrap_or_default(), &node) {
+            refused = Err(failure.text());
+            break;
+        }
+        parsed.insert("file".to_owned(), cluster.storages.make_base(&volid, &node));
         *value = drive::print(key, &parsed);
     }
+    // The flag is written first, and every disk as soon as it is a base.
     config.current.insert("template".to_owned(), "1".to_owned());
     apply::store(cluster, vmid, config);
-    Ok(())
+    refused
+}
+
+/// The storages of the disks that become bases, once for each.
+pub(super) fn bases_on(cluster: &Cluster, vmid: u32, disk: Option<&str>) -> Vec<String> {
+    let Some(guest) = cluster.guests.get(&vmid) else { return Vec::new() };
+    let drives =
+        drive::of(&guest.config).filter(|(key, value)| !drive::is_cdrom(value) && disk.is_none_or(|disk| disk == *key));
+    drives.filter_map(|(_, value)| storage_of(volume_of(value)?)).map(str::to_owned).collect()
 }
 
 pub(in crate::sim) fn destroy(cluster: &mut Cluster, call: &Call) -> Outcome {
