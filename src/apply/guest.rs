@@ -333,7 +333,9 @@ impl Runner {
 
 /// Reads all of a guest that a change is about; its HA resource only where a step promises something of it.
 pub(super) async fn read(client: &ClusterClient, change: &Change, vmid: Vmid, node: Option<&str>) -> Read<LiveGuest> {
-    let mut live = gather::guest(client, change.address.kind, vmid, node).await;
+    let mut expects = change.steps.iter().flat_map(|step| &step.expect);
+    let with_pool = expects.any(|expect| matches!(expect, Expect::Pool(_)));
+    let mut live = gather::guest(client, change.address.kind, vmid, node, with_pool).await;
     let asks = |expect: &Expect| matches!(expect, Expect::Ha(_));
     if let Read::Known(guest) = &mut live
         && change.steps.iter().flat_map(|step| &step.expect).any(asks)

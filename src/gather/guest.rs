@@ -21,16 +21,28 @@ enum Answer {
 
 /// Reads one guest: its configuration, its power state, and where it is.
 ///
-/// A hint that is right saves one round trip. `Absent` needs proof: the cluster's list does not show the guest
-/// *and* the node that should have it, or the question for a free id, says so too.
-pub async fn guest(client: &dyn Reader, kind: GuestKind, vmid: Vmid, node_hint: Option<&str>) -> Read<LiveGuest> {
+/// The node of the hint is asked first: a guest is on one node alone, so that what is found there is it, and the list
+/// of the whole cluster is asked for only where it says more, of the pool. `Absent` needs proof: the cluster's list does
+/// not show the guest *and* the node that should have it, or the question for a free id, says so too.
+pub async fn guest(
+    client: &dyn Reader,
+    kind: GuestKind,
+    vmid: Vmid,
+    node_hint: Option<&str>,
+    with_pool: bool,
+) -> Read<LiveGuest> {
     let (mut resources, mut answer) = match node_hint {
         None => (resources(client).await, None),
-        // Together: a hint is seldom wrong.
-        Some(node) => {
+        Some(node) if with_pool => {
             let (resources, answer) = tokio::join!(resources(client), ask(client, kind, vmid, node));
             (resources, Some(answer))
         }
+        Some(node) => match ask(client, kind, vmid, node).await {
+            Answer::Guest(found) => {
+                return Read::Known(known(&Resource::bare(vmid, kind, node.to_owned()), *found));
+            }
+            answer => (resources(client).await, Some(answer)),
+        },
     };
     let mut asked = node_hint.map(str::to_owned);
     for _ in 0..MOVES {

@@ -121,7 +121,7 @@ impl Reading<'_> {
                 guest.snapshots = read_snapshots(self.client, self.wanted, &guest).await;
                 Some(guest)
             }
-            Config::Elsewhere => match guest::guest(self.client, row.kind, row.vmid, None).await {
+            Config::Elsewhere => match guest::guest(self.client, row.kind, row.vmid, None, true).await {
                 Read::Known(guest) => Some(guest),
                 Read::Absent => None,
                 Read::Unread(reason) => Some(assemble(row, listed, Read::Unread(reason))),

@@ -129,7 +129,7 @@ async fn reading_can_be_spawned() {
     let spawned = tokio::spawn(async move {
         let reader: std::sync::Arc<dyn Reader> = std::sync::Arc::new(client);
         let live = cluster(reader.as_ref(), &wanted(&[], &[])).await;
-        (live, guest(reader.as_ref(), GuestKind::Qemu, vmid(100), None).await)
+        (live, guest(reader.as_ref(), GuestKind::Qemu, vmid(100), None, true).await)
     });
     assert!(spawned.await.unwrap().0.known().is_some());
 }
@@ -356,9 +356,38 @@ mod one_guest {
     }
 
     async fn ask(fake: Fake, number: u32, hint: Option<&str>) -> (Read<LiveGuest>, usize) {
+        ask_for(fake, number, hint, true).await
+    }
+
+    async fn ask_for(fake: Fake, number: u32, hint: Option<&str>, with_pool: bool) -> (Read<LiveGuest>, usize) {
         let (client, log) = fake.client();
-        let guest = guest(&client, GuestKind::Qemu, vmid(number), hint).await;
+        let guest = guest(&client, GuestKind::Qemu, vmid(number), hint, with_pool).await;
         (guest, log.log().len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn is_asked_for_at_its_node_alone_where_its_pool_does_not_matter() {
+        for (hint, requests) in [(Some("b1"), 2), (None, 3), (Some("b2"), 5)] {
+            let fake = one().on("GET /nodes/b2/qemu/100/pending", missing("b2", 100));
+            let (guest, sent) = ask_for(fake, 100, hint, false).await;
+            let guest = guest.known().unwrap().clone();
+            assert_eq!((guest.node.as_str(), guest.power), ("b1", Read::Known(Power::Stopped)));
+            assert_eq!(
+                guest.tags,
+                BTreeSet::from(["fleet-home".to_owned(), "prod".to_owned()]),
+                "of its configuration"
+            );
+            assert_eq!(sent, requests, "{hint:?}");
+        }
+        // That it is not there is proven by the list all the same, and a node that does not answer proves nothing.
+        let gone = || one().on("GET /nodes/b1/qemu/300/pending", missing("b1", 300));
+        assert_eq!(ask_for(gone(), 300, Some("b1"), false).await, (Read::Absent, 3));
+        let unlisted = gone().on("GET /cluster/resources?type=vm", refusal(500, "x"));
+        assert!(reason(&ask_for(unlisted, 300, Some("b1"), false).await.0).contains("/cluster/resources"));
+        let down = one().on("GET /nodes/b1/qemu/100/pending", refusal(595, "x"));
+        assert!(reason(&ask_for(down, 100, Some("b1"), false).await.0).contains("node unreachable"));
+        let there = one().on("GET /nodes/b1/qemu/100/pending", missing("b1", 100));
+        assert!(reason(&ask_for(there, 100, Some("b1"), false).await.0).contains("does not have it"));
     }
 
     #[tokio::test(start_paused = true)]
