@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(live.active_tasks["stg1"], Read::Known(vec![upid.to_string()]));
         assert_eq!(client.wait_task(&upid, &|_| {}).await, Ok(TaskEnd::Ok));
         assert!(client.task_log(&upid, 1).await.unwrap()[0].contains("TASK OK"));
-        let guest = gather::guest(&client, GuestKind::Qemu, vmid(101), None).await;
+        let guest = gather::guest(&client, GuestKind::Qemu, vmid(101), None, false).await;
         let guest = guest.known().unwrap();
         assert_eq!((guest.name.known().map(String::as_str), &guest.lock), (Some("web"), &None));
         let live = read(&client, &[101]).await;
@@ -157,18 +157,18 @@ mod tests {
     async fn a_deleted_guest_is_absent_with_and_without_a_hint() {
         let (client, _) = simulated("staging");
         for hint in [None, Some("stg1")] {
-            assert!(gather::guest(&client, GuestKind::Qemu, vmid(101), hint).await == Read::Absent);
+            assert!(gather::guest(&client, GuestKind::Qemu, vmid(101), hint, false).await == Read::Absent);
         }
         let request = Request::new(Method::Delete, "/nodes/stg1/qemu/110");
         let upid: Upid = client.write(&request).await.unwrap().as_str().unwrap().parse().unwrap();
         assert_eq!(client.wait_task(&upid, &|_| {}).await, Ok(TaskEnd::Ok));
-        assert!(gather::guest(&client, GuestKind::Qemu, vmid(110), Some("stg1")).await == Read::Absent);
+        assert!(gather::guest(&client, GuestKind::Qemu, vmid(110), Some("stg1"), false).await == Read::Absent);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_guest_is_followed_to_its_node() {
         let (client, _) = simulated("production");
-        let guest = gather::guest(&client, GuestKind::Qemu, vmid(9003), Some("pve1")).await;
+        let guest = gather::guest(&client, GuestKind::Qemu, vmid(9003), Some("pve1"), false).await;
         assert_eq!(guest.known().unwrap().node, "pve3");
     }
 
@@ -181,7 +181,7 @@ mod tests {
         let lost = &live.guests[&vmid(9003)];
         assert!(lost.config.unread().is_some() && lost.name.unread().is_some() && lost.power.unread().is_some());
         assert!(live.guests[&vmid(9001)].config.known().is_some());
-        assert!(matches!(gather::guest(&client, GuestKind::Qemu, vmid(9003), None).await, Read::Unread(_)));
+        assert!(matches!(gather::guest(&client, GuestKind::Qemu, vmid(9003), None, false).await, Read::Unread(_)));
         let health = health::check(&client).await;
         assert_eq!((health.status, health.problems.len()), (HealthStatus::Degraded, 1));
     }
@@ -216,8 +216,8 @@ mod tests {
         assert_eq!(live.free_ids[&vmid(110)], Read::Known(false));
         assert_eq!(live.free_ids[&vmid(150)], Read::Known(true));
         for hint in [None, Some("stg1")] {
-            assert!(matches!(gather::guest(&client, GuestKind::Qemu, vmid(110), hint).await, Read::Unread(_)));
-            assert!(gather::guest(&client, GuestKind::Qemu, vmid(150), hint).await == Read::Absent);
+            assert!(matches!(gather::guest(&client, GuestKind::Qemu, vmid(110), hint, false).await, Read::Unread(_)));
+            assert!(gather::guest(&client, GuestKind::Qemu, vmid(150), hint, false).await == Read::Absent);
         }
     }
 
