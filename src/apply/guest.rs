@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::events::Event;
 use super::fill::{Secrets, has_secret};
-use super::gate::Gates;
+use super::gate::{Gates, Passage};
 use super::journal::Journal;
 use super::outcome::{GuestOutcome, GuestResult, blocked_fields};
 use super::recover::{self, Decision, Tries};
@@ -30,7 +30,7 @@ pub(super) struct Shared {
     pub(super) events: UnboundedSender<Event>,
     pub(super) cancel: watch::Receiver<Cancel>,
     pub(super) options: Options,
-    pub(super) gates: Gates,
+    pub(super) gates: Arc<Gates>,
 }
 
 /// Why a guest stops before its last step.
@@ -66,12 +66,20 @@ pub(super) struct Runner {
     pub(super) steps_done: usize,
     pub(super) sent: u32,
     pub(super) warnings: Vec<String>,
+    /// The way through the gates of the first step, which it was begun with.
+    passage: Option<Passage>,
 }
 
 impl Runner {
-    pub(super) fn new(shared: Arc<Shared>, client: ClusterClient, change: Change, vmid: Vmid) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        client: ClusterClient,
+        change: Change,
+        vmid: Vmid,
+        passage: Option<Passage>,
+    ) -> Self {
         let node = change.node.clone();
-        Self { shared, client, change, vmid, node, steps_done: 0, sent: 0, warnings: Vec::new() }
+        Self { shared, client, change, vmid, node, steps_done: 0, sent: 0, warnings: Vec::new(), passage }
     }
 
     /// Walks all steps, and says how it ended.
@@ -106,6 +114,7 @@ impl Runner {
         if done == self.change.steps.len() {
             return Ok(GuestResult::AlreadyDone);
         }
+        self.passage = self.passage.take().filter(|_| done == 0);
         for index in done..self.change.steps.len() {
             live = self.step(index, live).await?;
             self.steps_done = index + 1;
@@ -153,12 +162,16 @@ impl Runner {
             step: number,
             note: note.map(str::to_owned),
         };
+        let passage = self.passage.take();
         if is_done_already(&self.change, index, &before) {
             self.emit(done(Some("was so already")));
             return Ok(before);
         }
         let mut before = before;
-        let (permit, waited) = self.shared.gates.pass(self.client.name(), &step).await;
+        let (passage, waited) = match passage {
+            Some(passage) => (Some(passage), false),
+            None => self.shared.gates.pass(&self.change, &step, &before).await,
+        };
         if waited {
             let now = self.read().await;
             if !state::unmoved(&self.change, index, &before, &now, false) {
@@ -178,7 +191,7 @@ impl Runner {
             let attempt = if is_asked { Ok(()) } else { self.attempt(index, &step, &before, deadline).await? };
             let trouble = match attempt {
                 Ok(()) => {
-                    drop(permit);
+                    drop(passage);
                     let live = self.verify(index, &before, deadline).await?;
                     self.emit(done(None));
                     return Ok(live);

@@ -4,7 +4,10 @@
 //! hold. Every guest is read just before its first write and compared with what the plan rests on; every step is
 //! checked by reading the guest again. What happens is told as [`Event`]s, and the [`Outcome`] is these folded.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::clusters::Allocations;
 
 pub mod events;
 mod fill;
@@ -34,20 +37,25 @@ pub use run::run;
 pub struct Options {
     /// Guests at once, in all clusters.
     pub parallel: usize,
-    /// Guests at once in one cluster. Guest and storage locks give up after ten seconds at the server, so more than
-    /// its storage takes is slower, and fails.
-    pub parallel_per_cluster: usize,
+    /// By cluster, how many steps that make or destroy volumes may be under way at once; the default for others.
+    pub allocations: BTreeMap<String, Allocations>,
     /// Begin no other guest after one that failed.
     pub stop_on_error: bool,
     /// One step may take this long, its task and its repetitions included.
     pub timeout: Duration,
 }
 
+impl Options {
+    /// How many guests are worked on at once where nothing else is said: enough to keep the workers of a few nodes busy,
+    /// while most of the guests wait for an answer or a task.
+    pub const PARALLEL: usize = 32;
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
-            parallel: 8,
-            parallel_per_cluster: 4,
+            parallel: Self::PARALLEL,
+            allocations: BTreeMap::new(),
             stop_on_error: false,
             // A full clone of a large disk takes its time.
             timeout: Duration::from_secs(3600),

@@ -8,7 +8,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use super::events::{Event, Events, Folding};
 use super::fill::{SecretSource, Secrets};
-use super::gate::Gates;
+use super::gate::{Facts, Gates, Needs, Passage};
 use super::guest::{Runner, Shared};
 use super::journal::Journal;
 use super::outcome::{GuestOutcome, GuestResult, Outcome, blocked_fields};
@@ -44,6 +44,9 @@ pub async fn run(
     match Secrets::read(plan, secrets) {
         Ok(secrets) => {
             let (sender, receiver) = mpsc::unbounded_channel();
+            let facts = facts(plan, clients, options, cancel.clone()).await;
+            let first = changes.iter().map(|change| facts.first(change)).collect();
+            let queue = queue(&changes, options, &facts);
             let shared = Arc::new(Shared {
                 plan_id: plan.plan_id.clone(),
                 secrets,
@@ -51,10 +54,11 @@ pub async fn run(
                 events: sender,
                 cancel: cancel.clone(),
                 options: options.clone(),
-                gates: Gates::default(),
+                gates: Gates::new(facts),
             });
             let dispatcher = Dispatcher {
-                queue: queue(&changes, options),
+                queue,
+                first,
                 changes,
                 clients,
                 shared,
@@ -133,7 +137,26 @@ fn idle(change: &Change, result: GuestResult, words: Option<String>) -> GuestOut
     }
 }
 
-fn queue(changes: &[&Change], options: &Options) -> Queue {
+/// What gates depend on; told to stop, nothing more is asked.
+async fn facts(
+    plan: &Plan,
+    clients: &BTreeMap<String, ClusterClient>,
+    options: &Options,
+    mut cancel: watch::Receiver<Cancel>,
+) -> Facts {
+    let told = async {
+        if cancel.wait_for(|cancel| *cancel != Cancel::No).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = told => Facts::default(),
+        facts = Facts::read(plan, clients, &options.allocations) => facts,
+    }
+}
+
+fn queue(changes: &[&Change], options: &Options, facts: &Facts) -> Queue {
     let entry = |change: &&Change| Entry {
         cluster: change.address.cluster.clone(),
         name: change.address.name.clone(),
@@ -144,12 +167,9 @@ fn queue(changes: &[&Change], options: &Options) -> Queue {
             // nothing can be done now, is in nobody's way.
             Some(result) => Status::Ended(result.is_good() || !change.action.makes()),
         },
+        length: facts.length(change),
     };
-    Queue {
-        entries: changes.iter().map(entry).collect(),
-        in_all: options.parallel,
-        per_cluster: options.parallel_per_cluster,
-    }
+    Queue::new(changes.iter().map(entry).collect(), options.parallel)
 }
 
 /// What is known of a guest that runs, in case the run leaves without it.
@@ -163,6 +183,8 @@ struct Running {
 
 struct Dispatcher<'a> {
     queue: Queue,
+    /// What the first step of each passes.
+    first: Vec<Needs>,
     changes: Vec<&'a Change>,
     clients: &'a BTreeMap<String, ClusterClient>,
     shared: Arc<Shared>,
@@ -184,6 +206,7 @@ impl Dispatcher<'_> {
             }
         }
         let mut listens = true;
+        let mut gates = self.shared.gates.listen();
         loop {
             let wanted = *self.cancel.borrow();
             if wanted == Cancel::Leave {
@@ -193,6 +216,7 @@ impl Dispatcher<'_> {
             if wanted == Cancel::Finish && self.stopped_by.is_none() {
                 self.stopped_by = Some((GuestResult::Interrupted, "the run was told to stop".to_owned()));
             }
+            gates.mark_unchanged();
             self.begin_what_may(teller);
             if self.tasks.is_empty() {
                 break;
@@ -202,6 +226,8 @@ impl Dispatcher<'_> {
                 changed = self.cancel.changed(), if listens => listens = changed.is_ok(),
                 Some(event) = self.receiver.recv() => self.pass_on(&event, teller),
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended, teller),
+                // A gate may be open now for one that waits for it.
+                Ok(()) = gates.changed() => {}
             }
         }
         self.check(teller).await;
@@ -218,8 +244,13 @@ impl Dispatcher<'_> {
             return;
         }
         loop {
-            match self.queue.next() {
-                Next::Begin(index) => self.begin(index, teller),
+            let mut passage = None;
+            let next = self.queue.next(|index| {
+                passage = self.shared.gates.try_pass(&self.first[index]);
+                passage.is_some()
+            });
+            match next {
+                Next::Begin(index) => self.begin(index, passage, teller),
                 Next::Skip(index, words) => {
                     self.end(index, idle(self.changes[index], GuestResult::Skipped, Some(words)), teller);
                 }
@@ -228,7 +259,7 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn begin(&mut self, index: usize, teller: &mut Teller<'_>) {
+    fn begin(&mut self, index: usize, passage: Option<Passage>, teller: &mut Teller<'_>) {
         let change = self.changes[index];
         let Some(client) = self.clients.get(&change.address.cluster) else {
             let words = format!("there is no connection to cluster '{}'", change.address.cluster);
@@ -238,7 +269,7 @@ impl Dispatcher<'_> {
             let words = "the plan gives it no id".to_owned();
             return self.end(index, idle(change, GuestResult::Failed, Some(words)), teller);
         };
-        let runner = Runner::new(self.shared.clone(), client.clone(), change.clone(), vmid);
+        let runner = Runner::new(self.shared.clone(), client.clone(), change.clone(), vmid, passage);
         let handle = self.tasks.spawn(runner.run());
         self.by_id.insert(handle.id(), index);
         self.running.insert(index, Running::default());

@@ -20,7 +20,7 @@ use super::progress::Progress;
 use super::terminal::Terminal;
 use crate::apply::{self, Cancel, Events, Journal};
 use crate::client::{ClusterClient, MultiClusterClient};
-
+use crate::clusters::{Allocations, Registry};
 use crate::ops;
 use crate::plan::{self, Plan};
 use crate::report::{outcome_text, plan_text};
@@ -95,7 +95,7 @@ async fn manifest(
     leave_out(&multi, &plan, &mut clients, terminal).await;
     let again = format!("pvefleet apply {}{}", path.display(), flags(&command.selection, &command.variables.var));
     let secrets = EnvironmentSecrets::new(inputs.variables, inputs.written);
-    run(command, &plan, &clients, secrets, &again, terminal).await
+    run(command, &plan, &clients, secrets, (&again, &inputs.registry), terminal).await
 }
 
 /// Carries out a plan that was saved and reviewed.
@@ -122,7 +122,7 @@ async fn saved(command: &ApplyCommand, file: &Path, env_files: &[PathBuf], termi
     leave_out(&multi, &plan, &mut clients, terminal).await;
     let again = format!("pvefleet apply --plan {shown}");
     let secrets = EnvironmentSecrets::new(variables, BTreeMap::new());
-    run(command, &plan, &clients, secrets, &again, terminal).await
+    run(command, &plan, &clients, secrets, (&again, &registry), terminal).await
 }
 
 /// The options of a selection as they were typed.
@@ -167,21 +167,27 @@ async fn leave_out(
     }
 }
 
+/// How much each cluster's settings let run at once.
+pub(super) fn allocations(registry: &Registry) -> BTreeMap<String, Allocations> {
+    registry.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.allocations)).collect()
+}
+
 async fn run(
     command: &ApplyCommand,
     plan: &Plan,
     clients: &BTreeMap<String, ClusterClient>,
     secrets: EnvironmentSecrets,
-    again: &str,
+    (again, registry): (&str, &Registry),
     terminal: &Terminal,
 ) -> Result<u8, Failure> {
+    let allocations = allocations(registry);
     let journal =
         if plan.is_empty() { Journal::none() } else { open_journal(command.journal.as_deref(), plan, terminal)? };
     let options = apply::Options {
         parallel: usize::from(command.parallel),
         stop_on_error: command.stop_on_error,
         timeout: Duration::from_secs(command.timeout),
-        ..apply::Options::default()
+        allocations,
     };
     let progress = Arc::new(Progress::new(terminal.quiet, terminal.log.verbosity > 0));
     let (cancel, cancelled) = watch::channel(Cancel::No);

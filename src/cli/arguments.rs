@@ -411,7 +411,7 @@ pub struct RehearseCommand {
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
     /// Guests worked on at once, over all clusters.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: u16,
     /// Output.
     #[command(flatten)]
@@ -456,7 +456,7 @@ pub struct ApplyCommand {
     #[arg(long)]
     pub auto_approve: bool,
     /// Guests worked on at once, over all clusters.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: u16,
     /// Begin nothing new after the first failure.
     #[arg(long)]

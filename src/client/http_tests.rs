@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::clusters::{Access, Credentials, Limits, TicketLogin, Tls, Token};
+use crate::clusters::{Access, Allocations, Credentials, Limits, TicketLogin, Tls, Token};
 use crate::pve::http::{ApiError, classify};
 use crate::secret::Secret;
 
@@ -206,6 +206,7 @@ fn settings(endpoints: &[String], tls: Tls) -> ClusterSettings {
         tier: None,
         access: Access::Apply,
         limits: Limits::default(),
+        allocations: Allocations::default(),
     }
 }
 

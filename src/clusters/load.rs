@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::settings::{
-    Access, ClusterSettings, Credentials, Limits, Pattern, Registry, TicketLogin, Tls, Token, VmidRange,
+    Access, Allocations, ClusterSettings, Credentials, Limits, Pattern, Registry, TicketLogin, Tls, Token, VmidRange,
 };
 use super::syntax;
 use super::variables::{Origin, Variable, Variables};
@@ -23,7 +23,7 @@ pub enum SecretSource {
 }
 
 /// The suffixes of a cluster's variables.
-const SUFFIXES: [&str; 18] = [
+const SUFFIXES: [&str; 21] = [
     "API_URL",
     "TOKEN_ID",
     "TOKEN_SECRET",
@@ -42,6 +42,9 @@ const SUFFIXES: [&str; 18] = [
     "ACCESS",
     "MAX_REQUESTS_PER_NODE",
     "MAX_REQUESTS",
+    "MAX_ALLOCATIONS_PER_STORAGE",
+    "MAX_ALLOCATIONS_PER_NODE",
+    "MAX_ALLOCATIONS",
 ];
 
 /// Those without which more is allowed.
@@ -243,6 +246,7 @@ impl<'a> Loader<'a> {
             tier,
             access: self.access(name, multi),
             limits: self.limits(name, multi),
+            allocations: self.allocations(name, multi),
         }
     }
 
@@ -405,12 +409,23 @@ impl<'a> Loader<'a> {
         }
     }
 
+    fn allocations(&mut self, name: &str, multi: bool) -> Allocations {
+        let Allocations { per_storage, per_node, in_all } = Allocations::default();
+        let most = Allocations::MOST_PER_PLACE;
+        Allocations {
+            per_storage: self.limit(name, multi, "MAX_ALLOCATIONS_PER_STORAGE", (per_storage, most)),
+            per_node: self.limit(name, multi, "MAX_ALLOCATIONS_PER_NODE", (per_node, most)),
+            in_all: self.limit(name, multi, "MAX_ALLOCATIONS", (in_all, Allocations::MOST)),
+        }
+    }
+
     fn limit(&mut self, name: &str, multi: bool, suffix: &str, (default, most): (usize, usize)) -> usize {
         let Some(found) = self.setting(name, multi, suffix) else { return default };
         match found.text.parse() {
             Ok(limit) if (1..=most).contains(&limit) => limit,
             _ => {
-                let message = format!("`{}` is not a number of requests, 1 to {most}", found.text);
+                let what = if suffix.starts_with("MAX_REQUESTS") { "requests" } else { "allocations" };
+                let message = format!("`{}` is not a number of {what}, 1 to {most}", found.text);
                 self.report("number", &found, message);
                 default
             }

@@ -203,6 +203,10 @@ fn line(cluster: &ClusterSettings) -> String {
     if cluster.limits != Limits::default() {
         parts.push(format!("requests={}/{}", cluster.limits.per_node, cluster.limits.in_all));
     }
+    if cluster.allocations != Allocations::default() {
+        let Allocations { per_storage, per_node, in_all } = cluster.allocations;
+        parts.push(format!("allocations={per_storage}/{per_node}/{in_all}"));
+    }
     parts.join(", ")
 }
 
@@ -267,6 +271,15 @@ const ROWS: &[(&str, &str)] = &[
     ("@u @t MAX_REQUESTS_PER_NODE=0", "error: MAX_REQUESTS_PER_NODE: `0` is not a number of requests, 1 to 16"),
     ("@u @t MAX_REQUESTS=many", "error: MAX_REQUESTS: `many` is not a number of requests"),
     ("@u @t MAX_REQUESTS=1025", "error: `1025` is not a number of requests, 1 to 1024"),
+    // How many steps that make volumes may be, on a storage, on a node and in all.
+    (
+        "@u @t MAX_ALLOCATIONS_PER_STORAGE=1 MAX_ALLOCATIONS_PER_NODE=2 MAX_ALLOCATIONS=3",
+        "https://h:8006, @t, system, allocations=1/2/3",
+    ),
+    ("@u @t MAX_ALLOCATIONS=20", "https://h:8006, @t, system, allocations=4/4/20"),
+    ("@u @t MAX_ALLOCATIONS=0", "error: MAX_ALLOCATIONS: `0` is not a number of allocations, 1 to 256"),
+    ("@u @t MAX_ALLOCATIONS_PER_NODE=-1", "error: `-1` is not a number of allocations, 1 to 64"),
+    ("@u @t MAX_ALLOCATIONS_PER_STORAGE=65", "error: `65` is not a number of allocations, 1 to 64"),
     // A slip in what protects is told everywhere.
     ("@u @t ACESS=read", "error: ACESS: there is no setting `ACESS`"),
     ("@u @t VERFY=yes", "error: VERFY: there is no setting `VERFY`"),

@@ -8,5 +8,7 @@ pub mod variables;
 
 pub use load::{SecretSource, load};
 pub use select::{SelectError, Selection};
-pub use settings::{Access, ClusterSettings, Credentials, Limits, Registry, TicketLogin, Tls, Token, VmidRange};
+pub use settings::{
+    Access, Allocations, ClusterSettings, Credentials, Limits, Registry, TicketLogin, Tls, Token, VmidRange,
+};
 pub use variables::{Origin, Variable, Variables};

@@ -77,6 +77,36 @@ pub struct ClusterSettings {
     pub access: Access,
     /// How many requests may be under way at once.
     pub limits: Limits,
+    /// How many steps that make or destroy volumes may be under way at once.
+    pub allocations: Allocations,
+}
+
+/// How many steps that make or destroy volumes may be under way at once. Each takes its storage's lock, and who waits for
+/// that gives up after ten seconds: more than the storage takes are slower, and fail.
+///
+/// The defaults were measured with `examples/apply_bench.rs`: with fewer the lock is idle while tasks are begun and
+/// awaited, and with more they wait at the server in place of here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allocations {
+    /// `MAX_ALLOCATIONS_PER_STORAGE`: on one storage; of a local one, on one node.
+    pub per_storage: usize,
+    /// `MAX_ALLOCATIONS_PER_NODE`: on one node.
+    pub per_node: usize,
+    /// `MAX_ALLOCATIONS`: in the whole cluster.
+    pub in_all: usize,
+}
+
+impl Allocations {
+    /// The highest that `MAX_ALLOCATIONS_PER_STORAGE` and `MAX_ALLOCATIONS_PER_NODE` take.
+    pub const MOST_PER_PLACE: usize = 64;
+    /// The highest that `MAX_ALLOCATIONS` takes.
+    pub const MOST: usize = 256;
+}
+
+impl Default for Allocations {
+    fn default() -> Self {
+        Self { per_storage: 4, per_node: 4, in_all: 16 }
+    }
 }
 
 /// How many requests may be under way at once. More than a node has workers for only wait there, and keep it from
@@ -171,6 +201,7 @@ impl ClusterSettings {
             tier: None,
             access: Access::default(),
             limits: Limits::default(),
+            allocations: Allocations::default(),
         }
     }
 }

@@ -20,6 +20,7 @@ use serde_json::Value;
 pub use self::cluster::{cluster, ha_resources, identity, permissions, snapshot};
 pub use self::guest::guest;
 use self::rows::{Listed, Resource};
+pub use self::volumes::local_storages;
 use crate::client::Reader;
 use crate::live::{LiveConfig, LiveGuest, Read};
 use crate::pve::http::{ApiError, Request};

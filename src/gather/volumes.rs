@@ -1,10 +1,10 @@
-//! Whose volumes and backups lie on a cluster's storages: a new guest gets no id that would take some of them for its own.
+//! What lies on a cluster's storages: a new guest gets no id under which it would take others' volumes for its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Wanted, get, read};
+use super::{Wanted, get, read, rows};
 use crate::client::Reader;
 use crate::client::concurrent::{Job, all};
 use crate::live::{LiveGuest, LiveStorage, Read};
@@ -43,6 +43,13 @@ pub async fn ids(
         })
     });
     all(jobs.collect()).await.into_iter().collect()
+}
+
+/// The storages that are not shared: each node has its own of that name.
+pub async fn local_storages(client: &dyn Reader) -> Read<BTreeSet<String>> {
+    let request = Request::get("/cluster/resources").with("type", "storage");
+    let local = |row: &Value| rows::field(row, "storage").filter(|_| rows::flag(row, "shared") == Some(false));
+    read(get(client, &request, |answer| Some(rows::rows(answer)?.iter().filter_map(local).collect())).await)
 }
 
 /// The ids in a list of volumes.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::toy::Fault;
 use super::*;
+use crate::clusters::Allocations;
 
 #[tokio::test(start_paused = true)]
 async fn an_update_sends_the_digest_and_ends_as_planned() {
@@ -323,14 +324,22 @@ async fn a_container_is_a_template_when_its_task_has_ended() {
 
 #[tokio::test(start_paused = true)]
 async fn clones_and_guests_keep_to_their_limits() {
-    let toy = Toy::new().with(100, web());
-    let clones = (110..120).map(|vmid| {
-        let name = format!("n{vmid}");
-        making(Action::Clone, &name, vmid, vec![clone(100, &name, vmid)])
-    });
-    let outcome = apply(&toy, clones.collect()).await;
-    assert_eq!(outcome.count(GuestResult::Done), 10, "{outcome:?}");
-    assert_eq!(toy.change(|world| world.clones_at_once), 2);
+    // A stopped VM serves as many as its node may make at once; one that runs, one after the other.
+    for (running, per_node, most) in [(false, None, 4), (false, Some(3), 3), (true, Some(3), 1)] {
+        let toy = Toy::new().with(100, ToyGuest { running, ..web() });
+        let clones = (110..120).map(|vmid| {
+            let name = format!("n{vmid}");
+            making(Action::Clone, &name, vmid, vec![clone(100, &name, vmid)])
+        });
+        let mut run = Run::new();
+        if let Some(per_node) = per_node {
+            let allocations = Allocations { per_node, ..Allocations::default() };
+            run.options.allocations.insert("c1".to_owned(), allocations);
+        }
+        let outcome = run.apply(&toy, &testing::plan("c1", clones.collect())).await;
+        assert_eq!(outcome.count(GuestResult::Done), 10, "{outcome:?}");
+        assert_eq!(toy.change(|world| world.clones_at_once), most, "{running} {per_node:?}");
+    }
 
     let toy = Toy::new().with(100, ToyGuest { kind: "lxc", ..ToyGuest::new("lxc", &[("hostname", "web")]) });
     let clones = (110..114).map(|vmid| {

@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::apply::allocations;
 use super::arguments::RehearseCommand;
 use super::failure::Failure;
 use super::inputs::SettingsFrom;
@@ -20,6 +21,7 @@ use super::terminal::Terminal;
 use super::{connect, environment, inputs, sim, snapshot};
 use crate::apply::{self, Cancel, Event, Journal, Outcome, SecretSource};
 use crate::client::{ClusterClient, ReadOnlyClient, Reader};
+use crate::clusters::Allocations;
 use crate::desired::{Desired, SecretReference};
 use crate::live::{Live, Read};
 use crate::ops::{self, Readers};
@@ -95,6 +97,8 @@ struct Stage {
     /// The fleet, to plan again with; a saved plan has none.
     fleet: Option<(Desired, PlanOptions)>,
     as_root: Vec<String>,
+    /// How much each cluster's settings let run at once.
+    allocations: BTreeMap<String, Allocations>,
 }
 
 impl Stage {
@@ -142,7 +146,7 @@ impl Stage {
             }
             (None, None) => return Err(Failure::Usage("name a manifest, or a plan with --plan".to_owned())),
         };
-        Ok(Self { plan, live, fleet, as_root })
+        Ok(Self { plan, live, fleet, as_root, allocations: allocations(&registry) })
     }
 }
 
@@ -210,7 +214,8 @@ async fn rehearse(stage: Stage, faults: Vec<Fault>, parallel: usize) -> Result<R
         }
     };
     let (_keep, cancel) = watch::channel(Cancel::No);
-    let options = apply::Options { parallel, ..apply::Options::default() };
+    let allocations = stage.allocations.clone();
+    let options = apply::Options { parallel, allocations, ..apply::Options::default() };
     let outcome = apply::run(&stage.plan, &clients, &Stand, &options, &Journal::none(), &events, cancel).await;
     let took = began.elapsed();
     let left = again(&stage.plan).await.filter(|left| !left.is_empty());
