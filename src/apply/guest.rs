@@ -131,6 +131,10 @@ impl Runner {
             let live = self.read().await;
             match state::standing(&self.change, &live) {
                 Standing::After(done) => return Ok((live, done)),
+                Standing::Unread(_) if self.is_taken().await => {
+                    let words = format!("vmid {} was taken meanwhile by another guest", self.vmid);
+                    return Err(Stop::new(GuestResult::Stale, words));
+                }
                 Standing::Unread(reason) => {
                     return Err(Stop::new(GuestResult::Failed, format!("it could not be read: {reason}")));
                 }
@@ -149,6 +153,12 @@ impl Runner {
                 }
             }
         }
+    }
+
+    /// True where somebody else has the id of a guest that this change makes: one of the other kind, or one that this
+    /// token cannot see.
+    async fn is_taken(&self) -> bool {
+        !self.change.base.exists && gather::is_free(&self.client, self.vmid).await == Read::Known(false)
     }
 
     /// Carries out one step from the guest as it was just read; gives the guest as it is then.

@@ -132,7 +132,7 @@ async fn unlisted(client: &dyn Reader, vmid: Vmid) -> Read<LiveGuest> {
 }
 
 /// Asks whether an id is free. Every token may ask, and the answer covers guests that the token cannot see.
-pub(super) async fn is_free(client: &dyn Reader, vmid: Vmid) -> Read<bool> {
+pub async fn is_free(client: &dyn Reader, vmid: Vmid) -> Read<bool> {
     let request = Request::get("/cluster/nextid").with("vmid", vmid.to_string());
     match client.read(&request).await {
         Ok(answer) if rows::text(&answer).as_deref() == Some(vmid.to_string().as_str()) => Read::Known(true),

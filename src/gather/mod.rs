@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 pub use self::cluster::{cluster, ha_resources, identity, permissions, snapshot};
-pub use self::guest::guest;
+pub use self::guest::{guest, is_free};
 use self::rows::{Listed, Resource};
 pub use self::volumes::local_storages;
 use crate::client::Reader;

@@ -318,7 +318,7 @@ pub fn classify_text(message: &str) -> Option<ApiError> {
     {
         return Some(ApiError::Busy(text()));
     }
-    if has("already exists") || has("config file already exists") || has("already defined") {
+    if has("already exists") || has("- File exists") || has("already defined") {
         return Some(ApiError::Exists(text()));
     }
     if has("hostname lookup '") || has("no such cluster node") {
