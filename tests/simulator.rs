@@ -168,6 +168,19 @@ fn a_change_waits_for_the_lock_and_gives_up_after_ten_seconds() {
 }
 
 #[test]
+fn of_two_changes_in_tasks_the_second_finds_the_file_changed() {
+    let mut bench = Bench::new("staging");
+    let digest = bench.data("GET", "/nodes/stg1/qemu/110/config", &[])["digest"].as_str().unwrap().to_owned();
+    let path = "/nodes/stg1/qemu/110/config";
+    // Both were checked before either had the lock file.
+    let first = bench.data("POST", path, &[("digest", &digest), ("scsi1", "local-lvm:1")]);
+    let second = bench.data("POST", path, &[("digest", &digest), ("scsi1", "local-lvm:1")]);
+    assert_eq!(bench.end(&first), "OK");
+    assert_eq!(bench.end(&second), "checksum mismatch (file change by other user?)");
+    assert!(!bench.file(110).contains("unused"), "{}", bench.file(110));
+}
+
+#[test]
 fn what_fails_midway_leaves_what_was_done() {
     let mut bench = Bench::new("staging");
     let change = [("cores", "4"), ("delete", "onboot"), ("scsi1", "local-lvm:vm-110-disk-9")];

@@ -110,7 +110,7 @@ pub(in crate::sim) fn begin(cluster: &mut Cluster, task: usize, work: &mut Work)
     let times = cluster.spec.tasks.clone();
     match &mut work.what {
         What::Create { .. } => Ok(times.create),
-        What::Change(_) => Ok(times.config),
+        What::Change(change) => update::begin(cluster, task, vmid, change),
         What::Clone(plan) => clone::begin(cluster, task, vmid, plan),
         What::Template { .. } => Ok(times.template),
         What::Resize { disk, size, digest } => {

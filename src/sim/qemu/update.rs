@@ -24,6 +24,9 @@ pub(in crate::sim) struct Change {
     revert: Vec<String>,
     force: bool,
     protected: bool,
+    /// What the file must still be when the worker has the lock.
+    digest: Option<String>,
+    skiplock: bool,
 }
 
 impl Change {
@@ -31,10 +34,20 @@ impl Change {
         &self.set
     }
 
+    /// That the file is the one the caller read, and that nothing locks the VM; under its lock file.
+    fn check(&self, cluster: &Cluster, node: &str, vmid: u32) -> Result<(), Failure> {
+        let config = &cluster.guest(GuestKind::Qemu, vmid, node)?.config;
+        if self.digest.as_ref().is_some_and(|digest| *digest != config.digest()) {
+            return Err(Failure::die("checksum mismatch (file change by other user?)"));
+        }
+        if self.skiplock { Ok(()) } else { check_lock(config) }
+    }
+
     /// Setting one key.
     pub(super) fn setting(key: &str, value: String) -> Self {
         let set = BTreeMap::from([(key.to_owned(), value)]);
-        Self { set, delete: Vec::new(), revert: Vec::new(), force: false, protected: true }
+        let (delete, revert) = (Vec::new(), Vec::new());
+        Self { set, delete, revert, force: false, protected: true, digest: None, skiplock: false }
     }
 }
 
@@ -42,7 +55,7 @@ pub(in crate::sim) fn update(cluster: &mut Cluster, call: &Call) -> Outcome {
     let vmid = call.vmid();
     let change = prepare(cluster, call)?;
     let delay = cluster.await_lock(vmid)?;
-    check_state(cluster, call)?;
+    change.check(cluster, &call.node, vmid)?;
     let mut log = Vec::new();
     carry_out(cluster, &call.node, vmid, &change, &mut log)?;
     Ok(Answer { delay, ..Answer::from(Value::Null) })
@@ -52,11 +65,17 @@ pub(in crate::sim) fn update_in_task(cluster: &mut Cluster, call: &Call) -> Outc
     let vmid = call.vmid();
     let change = prepare(cluster, call)?;
     let delay = cluster.await_lock(vmid)?;
-    check_state(cluster, call)?;
+    change.check(cluster, &call.node, vmid)?;
     let work = TaskWork::Qemu(Work { vmid, what: What::Change(change) });
     let mut answer = cluster.start_task(&call.subject, &call.node, "qmconfig", &vmid.to_string(), work);
     answer.delay = delay;
     Ok(answer)
+}
+
+/// The worker has the lock: another one's may have had it since the call was checked.
+pub(super) fn begin(cluster: &Cluster, task: usize, vmid: u32, change: &Change) -> Result<u64, String> {
+    change.check(cluster, &cluster.tasks[task].node, vmid).map_err(|failure| failure.text())?;
+    Ok(cluster.spec.tasks.config)
 }
 
 pub(in crate::sim) fn unlink(cluster: &mut Cluster, call: &Call) -> Outcome {
@@ -171,7 +190,8 @@ fn prepare(cluster: &mut Cluster, call: &Call) -> Result<Change, Failure> {
     }
     let config = &cluster.guest(GuestKind::Qemu, vmid, &call.node)?.config;
     check_balloon(config, &set)?;
-    Ok(Change { set, delete, revert, force: call.flag("force"), protected: true })
+    let (digest, skiplock) = (call.get("digest").map(str::to_owned), call.flag("skiplock"));
+    Ok(Change { set, delete, revert, force: call.flag("force"), protected: true, digest, skiplock })
 }
 
 fn check_balloon(config: &Config, set: &BTreeMap<String, String>) -> Result<(), Failure> {
@@ -185,15 +205,6 @@ fn check_balloon(config: &Config, set: &BTreeMap<String, String>) -> Result<(), 
         return Err(Failure::die("balloon value too large (must be smaller than assigned memory)"));
     }
     Ok(())
-}
-
-/// What is checked under the lock: that the file is the one the caller read, and that nothing locks the VM.
-fn check_state(cluster: &Cluster, call: &Call) -> Result<(), Failure> {
-    let config = &cluster.guest(GuestKind::Qemu, call.vmid(), &call.node)?.config;
-    if call.get("digest").is_some_and(|digest| digest != config.digest()) {
-        return Err(Failure::die("checksum mismatch (file change by other user?)"));
-    }
-    if call.flag("skiplock") { Ok(()) } else { check_lock(config) }
 }
 
 /// Removes and sets, each step written at once: what fails leaves what was done before it.
