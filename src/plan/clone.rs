@@ -253,7 +253,8 @@ pub(super) fn from_guest(
         return Err((State::Blocked, reason));
     }
     let moves_to = then.map(|node| Move { node, copies: true });
-    change_after(cluster, guest, change, Likeness { config, inherited, vmid, vmid_text, moves_to })
+    let settled = live.name.known().is_none_or(|name| !cluster.is_listed(guest.kind, name));
+    change_after(cluster, guest, change, Likeness { config, inherited, vmid, vmid_text, moves_to, settled })
 }
 
 /// What a guest will be when the call that makes it has ended.
@@ -268,6 +269,8 @@ pub(super) struct Likeness<'a> {
     pub vmid_text: Template,
     /// Where it is moved to before anything else.
     pub moves_to: Option<Move>,
+    /// True where this plan changes nothing of what it is made of, not even its tags.
+    pub settled: bool,
 }
 
 /// Plans what is left to change of a guest when the call that makes it has ended.
@@ -277,7 +280,7 @@ pub(super) fn change_after(
     change: &mut Change,
     like: Likeness<'_>,
 ) -> Result<(), Refusal> {
-    let Likeness { config: foretold, inherited, vmid, vmid_text, moves_to } = like;
+    let Likeness { config: foretold, inherited, vmid, vmid_text, moves_to, settled } = like;
     let guest = &defaults::fill(guest, cluster.desired, &foretold);
     let none = BTreeSet::new();
     let seen = Seen {
@@ -318,11 +321,39 @@ pub(super) fn change_after(
     }
     change.fields.append(&mut found.fields);
     change.notes.append(&mut found.notes);
+    if let Some(making) = change.steps.last_mut() {
+        let inherited = inherits(guest.kind, making, &foretold, &found.writes);
+        making.expect.extend(inherited.into_iter().filter(|expect| settled || expect.option() != Some("tags")));
+    }
     let target = Target::new(guest.kind, vmid_text, false);
     change.steps.extend(moves_to.map(|to| migrate::step(&target, &to, guest.kind, false, None)));
     change.steps.extend(target.steps(found.writes));
     finish(cluster, guest, change, &target);
     Ok(())
+}
+
+/// What the new guest has from what it is made of, of the options that are written next: found otherwise, somebody was
+/// faster. Drives and NICs are other ones than those of the source.
+fn inherits(kind: GuestKind, making: &Step, foretold: &LiveConfig, writes: &[Write]) -> Vec<Expect> {
+    let option = |write: &Write| match write {
+        Write::Set { option, .. } | Write::Delete { option, .. } => Some(option.clone()),
+        _ => None,
+    };
+    let is_told = |name: &String| making.call.params.contains_key(name) || name == "description";
+    let is_other =
+        |name: &String| is_drive(kind, name) || stem(name) == "net" || name == "cipassword" || is_made_anew(name);
+    let names: BTreeSet<String> =
+        writes.iter().filter_map(option).filter(|name| !is_told(name) && !is_other(name)).collect();
+    let expect = |name: String| match foretold.effective(&name) {
+        Some(value) => Expect::Option { name, value: value.to_owned() },
+        None => Expect::NoOption { name },
+    };
+    names.into_iter().map(expect).collect()
+}
+
+/// True for what Proxmox sets by itself for each guest that it makes.
+fn is_made_anew(name: &str) -> bool {
+    matches!(name, "smbios1" | "vmgenid" | "meta" | "boot")
 }
 
 /// Puts off each clone whose source this plan changes: a clone is as its source is, and what is left to change of it
