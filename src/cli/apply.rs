@@ -25,9 +25,6 @@ use crate::ops;
 use crate::plan::{self, Plan};
 use crate::report::{outcome_text, plan_text};
 
-/// How often a plan is made again because guests were still being made.
-const JOINS: usize = 20;
-
 /// `apply`.
 ///
 /// # Errors
@@ -53,19 +50,10 @@ async fn manifest(
     let multi = connect::clients(&inputs.registry, env_files, terminal.log);
     let mut clients = usable(&multi);
     let options = plan_options(&command.selection, &inputs);
-    let mut live = ops::read(&inputs.desired, &connect::readers(&multi), &options.clusters).await;
-    for _ in 0..JOINS {
-        let creations = ops::running_creations(&live);
-        if creations.is_empty() {
-            break;
-        }
-        let tasks: usize = creations.values().map(Vec::len).sum();
-        terminal
-            .note(&format!("waiting for {tasks} creations and clones that an earlier run, or somebody else, began"));
-        ops::wait_for(&creations, &clients).await;
-        live = ops::read(&inputs.desired, &connect::readers(&multi), &options.clusters).await;
-    }
-    let plan = plan::plan(&inputs.desired, &live, &options).map_err(Failure::problems)?;
+    let readers = connect::readers(&multi);
+    let tell = |words: &str| terminal.note(words);
+    let plan = ops::plan_in_peace(&inputs.desired, &readers, &clients, &options, &tell).await;
+    let plan = plan.map_err(Failure::problems)?;
     if let Some(wanted) = &command.plan_id
         && *wanted != plan.plan_id
     {

@@ -11,7 +11,7 @@ mod touched;
 
 pub use envelope::Envelope;
 pub use exit::{DriftOptions, drift_exit, plan_exit};
-pub use join::{running_creations, wait_for};
+pub use join::plan_in_peace;
 pub use read::{Readers, read};
 pub use snapshot::{SNAPSHOT_VERSION, Settings, Snapshot, for_fleet, snapshot};
 pub use touched::note_last_tasks;

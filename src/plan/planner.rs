@@ -618,10 +618,7 @@ impl Cluster<'_> {
     }
 
     fn creations_running(&self) -> Vec<Upid> {
-        let makes = |task: &Upid| {
-            matches!(task.kind.as_str(), "qmcreate" | "qmclone" | "qmrestore" | "vzcreate" | "vzclone" | "vzrestore")
-        };
-        self.tasks().filter(makes).collect()
+        self.tasks().filter(Upid::makes_guest).collect()
     }
 
     /// Why nothing may be written here.

@@ -454,9 +454,11 @@ fn why_not_turned(live: &LiveGuest, ha: &HaChange, wanted: Power) -> Option<Reas
         return None;
     }
     Some(Reason {
-        code: ReasonCode::Dependency,
-        words: format!("HA was asked to keep it {asked}, and has not done so"),
-        hint: Some("see its state among the HA resources; an error there must be cleared by hand".to_owned()),
+        code: ReasonCode::TaskRunning,
+        words: format!("HA was asked to keep it {asked}, and has not done so yet"),
+        hint: Some(
+            "run again soon; where it stays so, its HA resource is in an error that is cleared by hand".to_owned(),
+        ),
     })
 }
 

@@ -271,6 +271,17 @@ impl FromStr for Upid {
 }
 
 impl Upid {
+    /// True for a task that makes a guest; of a clone, its id names the source.
+    pub fn makes_guest(&self) -> bool {
+        matches!(self.kind.as_str(), "qmcreate" | "qmclone" | "qmrestore" | "vzcreate" | "vzclone" | "vzrestore")
+    }
+
+    /// True for a task that changes a guest and ends by itself; a console or a backup may run for hours.
+    pub fn changes_guest(&self) -> bool {
+        let of_guests = ["qm", "vz", "ha", "resize", "move_volume"].iter().any(|begin| self.kind.starts_with(begin));
+        of_guests && self.kind != "vzdump"
+    }
+
     /// Reads a task's id; the error is Proxmox's text.
     ///
     /// # Errors

@@ -22,7 +22,8 @@ use tokio::sync::watch;
 /// The secret that every reference gives; no output may hold it.
 pub const CANARY: &str = "canary-7f3a-secret";
 
-/// Simulated clusters by name, and clients for them.
+/// Simulated clusters by name, and clients for them. A clone is another hand on the same clusters.
+#[derive(Clone)]
 pub struct World {
     pub clusters: BTreeMap<String, SharedCluster>,
     pub registry: Registry,
@@ -117,16 +118,9 @@ impl World {
 
     pub async fn apply_with(&self, manifest: &str, options: &PlanOptions) -> (Plan, Outcome) {
         let desired = self.desired(manifest);
-        loop {
-            let live = ops::read(&desired, &self.readers(), &options.clusters).await;
-            let creations = ops::running_creations(&live);
-            if creations.is_empty() {
-                let plan = plan::plan(&desired, &live, options).unwrap();
-                let outcome = self.carry_out(&plan).await;
-                return (plan, outcome);
-            }
-            ops::wait_for(&creations, &self.clients()).await;
-        }
+        let plan = ops::plan_in_peace(&desired, &self.readers(), &self.clients(), options, &|_| {}).await.unwrap();
+        let outcome = self.carry_out(&plan).await;
+        (plan, outcome)
     }
 
     pub async fn apply(&self, manifest: &str) -> (Plan, Outcome) {
@@ -182,6 +176,12 @@ impl World {
     pub fn file(&self, cluster: &str, name: &str) -> String {
         let id = self.vmid(cluster, name);
         lock(&self.clusters[cluster]).guest_file(id).map(|(_, _, file)| file).unwrap_or_default()
+    }
+
+    /// A guest's node and its configuration file.
+    pub fn guest_file(&self, cluster: &str, id: pvefleet::pve::value::Vmid) -> Option<(String, String)> {
+        let cluster = lock(&self.clusters[cluster]);
+        cluster.guest_file(id).map(|(_, node, file)| (node.to_owned(), file))
     }
 
     /// Somebody edits by hand: one write, and its task waited for.
