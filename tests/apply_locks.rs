@@ -122,10 +122,11 @@ async fn the_number_of_requests_for_a_guest_is_as_promised() {
     let plan = world.plan(&manifest.replace("2GiB", "3GiB")).await;
     let before = world.log("staging").len();
     world.carry_out(&plan).await;
-    // Read, write, read, and once more at the end; nothing about the whole cluster.
+    // Read, write, read, and once more at the end; nothing about the whole cluster, and what runs on a node once.
     let expected = [
         ("GET /nodes/stg1/qemu/*/pending", 30),
         ("GET /nodes/stg1/qemu/*/status/current", 30),
+        ("GET /nodes/stg1/tasks", 1),
         ("PUT /nodes/stg1/qemu/*/config", 10),
     ];
     assert_eq!(sent(before), expected.map(|(call, count)| (call.to_owned(), count)).into());

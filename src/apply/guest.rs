@@ -1,5 +1,6 @@
 //! One guest: read, compare, and walk the steps.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::events::Event;
 use super::fill::{Secrets, has_secret};
 use super::gate::{Gates, Passage};
+use super::join::Earlier;
 use super::journal::Journal;
 use super::outcome::{GuestOutcome, GuestResult, blocked_fields};
 use super::recover::{self, Decision, Tries};
@@ -31,6 +33,7 @@ pub(super) struct Shared {
     pub(super) cancel: watch::Receiver<Cancel>,
     pub(super) options: Options,
     pub(super) gates: Arc<Gates>,
+    pub(super) earlier: Earlier,
 }
 
 /// Why a guest stops before its last step.
@@ -52,8 +55,8 @@ impl Stop {
     }
 }
 
-/// Looks at a guest whose making has not ended, each after its tasks ended.
-const UNFINISHED_LOOKS: u32 = 3;
+/// Looks at a guest that is elsewhere than planned, each after its tasks ended.
+const LOOKS: u32 = 4;
 
 /// Carries out one change.
 pub(super) struct Runner {
@@ -68,6 +71,8 @@ pub(super) struct Runner {
     pub(super) warnings: Vec<String>,
     /// The way through the gates of the first step, which it was begun with.
     passage: Option<Passage>,
+    /// Tasks that were waited for.
+    pub(super) joined: BTreeSet<String>,
 }
 
 impl Runner {
@@ -79,7 +84,18 @@ impl Runner {
         passage: Option<Passage>,
     ) -> Self {
         let node = change.node.clone();
-        Self { shared, client, change, vmid, node, steps_done: 0, sent: 0, warnings: Vec::new(), passage }
+        Self {
+            shared,
+            client,
+            change,
+            vmid,
+            node,
+            steps_done: 0,
+            sent: 0,
+            warnings: Vec::new(),
+            passage,
+            joined: BTreeSet::new(),
+        }
     }
 
     /// Walks all steps, and says how it ended.
@@ -126,10 +142,11 @@ impl Runner {
     /// Reads the guest and finds where it stands in the change.
     async fn locate(&mut self) -> Result<(Read<LiveGuest>, usize), Stop> {
         let deadline = Instant::now() + self.shared.options.timeout;
+        self.join_earlier(deadline).await;
         let mut looks = 0;
         loop {
             let live = self.read().await;
-            match state::standing(&self.change, &live) {
+            let (stop, patience) = match state::standing(&self.change, &live) {
                 Standing::After(done) => return Ok((live, done)),
                 Standing::Unread(_) if self.is_taken().await => {
                     let words = format!("vmid {} was taken meanwhile by another guest", self.vmid);
@@ -138,19 +155,20 @@ impl Runner {
                 Standing::Unread(reason) => {
                     return Err(Stop::new(GuestResult::Failed, format!("it could not be read: {reason}")));
                 }
-                Standing::Stale(words) => return Err(Stop::new(GuestResult::Stale, words.join("; "))),
-                Standing::Unfinished(lock) => {
-                    // An earlier run began it: its task is joined.
-                    let node = live.known().map(|guest| guest.node.clone()).unwrap_or_default();
-                    let joined = self.join_tasks(&node, 0, deadline).await;
-                    looks += 1;
-                    if looks >= UNFINISHED_LOOKS || (joined.is_empty() && looks > 1) {
-                        return Err(Stop::new(GuestResult::Failed, recover::unfinished(&lock)));
-                    }
-                    if joined.is_empty() {
-                        sleep(Duration::from_secs(1)).await;
-                    }
-                }
+                Standing::Stale(words) => (Stop::new(GuestResult::Stale, words.join("; ")), 1),
+                Standing::Unfinished(lock) => (Stop::new(GuestResult::Failed, recover::unfinished(&lock)), 2),
+            };
+            // An earlier run may be at it: its task may have begun another since.
+            let mut joined = 0;
+            for node in self.nodes() {
+                joined += self.join_tasks(&node, 0, deadline).await.len();
+            }
+            looks += 1;
+            if looks >= LOOKS || joined == 0 && looks >= patience {
+                return Err(stop);
+            }
+            if joined == 0 {
+                sleep(Duration::from_secs(1)).await;
             }
         }
     }
@@ -184,8 +202,10 @@ impl Runner {
         };
         if waited {
             let now = self.read().await;
-            if !state::unmoved(&self.change, index, &before, &now, false) {
-                return Err(Stop::new(GuestResult::Stale, "it changed while this step waited for its turn"));
+            let moved = state::moved(&self.change, index, &before, &now, false);
+            if !moved.is_empty() {
+                let words = format!("while this step waited for its turn: {}", moved.join("; "));
+                return Err(Stop::new(GuestResult::Stale, words));
             }
             before = now;
         }
@@ -204,6 +224,12 @@ impl Runner {
                     drop(passage);
                     let live = self.verify(index, &before, deadline).await?;
                     self.emit(done(None));
+                    let meddled = state::meddled(&self.change, index, &before, &live);
+                    if !meddled.is_empty() && index + 1 < of {
+                        self.steps_done = index + 1;
+                        let words = format!("somebody changed it during: {}: {}", step.words, meddled.join("; "));
+                        return Err(Stop::new(GuestResult::Stale, words));
+                    }
                     return Ok(live);
                 }
                 Err(trouble) => trouble,
@@ -258,10 +284,12 @@ impl Runner {
             return Err(Stop::new(GuestResult::Failed, format!("it could not be read: {reason}")));
         }
         let partly = self.change.steps[index].kind == StepKind::Configure;
-        if state::unmoved(&self.change, index, &before, &now, partly) {
+        let moved = state::moved(&self.change, index, &before, &now, partly);
+        if moved.is_empty() {
             return Ok(now);
         }
-        Err(Stop::new(GuestResult::Stale, "it changed while this step waited to be repeated"))
+        let words = format!("while this step waited to be repeated: {}", moved.join("; "));
+        Err(Stop::new(GuestResult::Stale, words))
     }
 
     /// Deleting needs the ownership that the plan saw, read just before.

@@ -13,6 +13,7 @@ pub mod events;
 mod fill;
 mod gate;
 mod guest;
+mod join;
 pub mod journal;
 mod meaning;
 pub mod outcome;

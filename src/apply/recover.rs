@@ -179,10 +179,10 @@ pub(super) fn decide(
         },
         T::Conflict if unmoved => waits(tries.other, OTHER_TRIES)
             .unwrap_or_else(|| stop(GuestResult::Stale, format!("{text}; its configuration keeps changing"))),
-        T::Conflict => match state::standing(change, now) {
-            state::Standing::Stale(words) => stop(GuestResult::Stale, format!("{text}; {}", words.join("; "))),
-            _ => stop(GuestResult::Stale, text.clone()),
-        },
+        T::Conflict => {
+            let moved = state::moved(change, index, before, now, options && !allocates(change, step));
+            stop(GuestResult::Stale, format!("{text}; {}", moved.join("; ")))
+        }
         T::AnswerLost if unmoved && may_repeat(step) => waits(tries.other, OTHER_TRIES)
             .unwrap_or_else(|| stop(GuestResult::Undetermined, format!("{text}; the guest is as before"))),
         T::AnswerLost => moved(),

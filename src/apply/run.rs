@@ -10,6 +10,7 @@ use super::events::{Event, Events, Folding};
 use super::fill::{SecretSource, Secrets};
 use super::gate::{Facts, Gates, Needs, Passage};
 use super::guest::{Runner, Shared};
+use super::join::Earlier;
 use super::journal::Journal;
 use super::outcome::{GuestOutcome, GuestResult, Outcome, blocked_fields};
 use super::schedule::{Entry, Next, Queue, Status};
@@ -55,6 +56,7 @@ pub async fn run(
                 cancel: cancel.clone(),
                 options: options.clone(),
                 gates: Gates::new(facts),
+                earlier: Earlier::default(),
             });
             let dispatcher = Dispatcher {
                 queue,

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::events::Event;
@@ -81,7 +80,8 @@ impl Runner {
     }
 
     /// Waits for a task of this step.
-    async fn task(&mut self, upid: &Upid, deadline: Instant) -> Result<(), Trouble> {
+    pub(super) async fn task(&mut self, upid: &Upid, deadline: Instant) -> Result<(), Trouble> {
+        self.joined.insert(upid.to_string());
         let address = self.change.address.clone();
         self.emit(Event::TaskStarted { address: address.clone(), upid: upid.to_string() });
         let shared = self.shared.clone();
@@ -171,41 +171,6 @@ impl Runner {
         }
     }
 
-    /// Waits for the tasks that run on a node for this guest, or clone the guest that this step clones.
-    pub(super) async fn join_tasks(
-        &mut self,
-        node: &str,
-        index: usize,
-        deadline: Instant,
-    ) -> Vec<(Upid, Result<(), Trouble>)> {
-        if node.is_empty() {
-            return Vec::new();
-        }
-        let path = self.change.steps.get(index).map(|step| (step.kind, step.call.path.to_string()));
-        let source = match &path {
-            Some((StepKind::Clone, path)) => fill::target(path).and_then(|target| target.id),
-            _ => None,
-        };
-        let request = Request::get(format!("/nodes/{node}/tasks")).with("limit", "500").with("source", "active");
-        let Ok(Value::Array(rows)) = self.client.read(&request).await else { return Vec::new() };
-        let vmid = self.vmid.to_string();
-        let tasks: Vec<Upid> = rows
-            .iter()
-            .filter(|row| row.get("endtime").is_none())
-            .filter_map(|row| row.get("upid")?.as_str()?.parse::<Upid>().ok())
-            .filter(|upid| {
-                let clones = Some(upid.id.as_str()) == source && upid.kind.ends_with("clone");
-                clones || upid.id == vmid && changes_guests(&upid.kind)
-            })
-            .collect();
-        let mut ends = Vec::new();
-        for upid in tasks {
-            let end = self.task(&upid, deadline).await;
-            ends.push((upid, end));
-        }
-        ends
-    }
-
     fn clean(&self, trouble: Trouble) -> Trouble {
         Trouble { text: self.shared.secrets.strike(&trouble.text), ..trouble }
     }
@@ -227,12 +192,6 @@ impl Runner {
             self.emit(Event::Warning(format!("the journal cannot be written: {error}")));
         }
     }
-}
-
-/// True for tasks that change a guest and end by themselves; a console or a backup may run for hours.
-fn changes_guests(task: &str) -> bool {
-    let of_guests = ["qm", "vz", "ha", "resize", "move_volume"].iter().any(|begin| task.starts_with(begin));
-    of_guests && task != "vzdump"
 }
 
 /// True for a task that such a step starts.
