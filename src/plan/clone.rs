@@ -9,6 +9,7 @@ use super::create::{
 use super::defaults;
 use super::document::{Call, Change, Effect, Expect, FieldChange, Reason, ReasonCode, State, Step, StepKind};
 use super::drives;
+use super::given;
 use super::migrate::{self, Move};
 use super::options::{self, Seen, Write};
 use super::planner::Cluster;
@@ -248,7 +249,8 @@ pub(super) fn from_guest(
         ],
     });
 
-    let config = foretell(guest, config, source.storage.as_deref());
+    let mut config = foretell(guest, config, source.storage.as_deref());
+    given::to_a_clone(guest.kind, &mut config);
     if let Some(reason) = cluster.why_not_copied(guest.kind, &config) {
         return Err((State::Blocked, reason));
     }
@@ -282,18 +284,7 @@ pub(super) fn change_after(
 ) -> Result<(), Refusal> {
     let Likeness { config: foretold, inherited, vmid, vmid_text, moves_to, settled } = like;
     let guest = &defaults::fill(guest, cluster.desired, &foretold);
-    let none = BTreeSet::new();
-    let seen = Seen {
-        config: &foretold,
-        running: false,
-        foretold: true,
-        accepted_detach: &none,
-        kept_on: None,
-        relocates: false,
-        as_root: cluster.desired.as_root,
-        version: &cluster.live.version,
-        address: change.address.to_string(),
-    };
+    let seen = Seen::of_new(cluster, &foretold, &change.address);
     let mut found = options::compare(guest, &seen, &BTreeMap::new());
     let tags =
         options::wanted_tags(guest, cluster.fleet, &foretold.effective("tags").map(parse_tags).unwrap_or_default());

@@ -9,6 +9,7 @@ use super::document::{
     Action, Call, Change, Class, Effect, Expect, FieldChange, Reason, ReasonCode, State, Step, StepKind,
 };
 use super::drives::new_drive_value;
+use super::given;
 use super::ha;
 use super::mark;
 use super::options::{self, Write};
@@ -205,7 +206,8 @@ fn from_nothing(
                 continue;
             }
             secrets.extend(reference.version.map(|version| (name.clone(), version)));
-        } else if readable && !is_at_default(guest.kind, name, &text) {
+        } else if readable && !is_at_default(guest.kind, name, &text) && !given::is_pinned_when_made(guest, name, &text)
+        {
             expect.push(Expect::Option { name: name.clone(), value: text });
         }
         if let OptionValue::Drive(Drive { import: Some(_), size: Some(size), .. }) = &option.value {
@@ -214,6 +216,8 @@ fn from_nothing(
         }
         params.insert(name.clone(), value);
     }
+    let mut unwanted = given::unwanted(cluster, guest, &change.address);
+    change.fields.append(&mut unwanted.fields);
     if let Some(reason) = change.fields.iter().find_map(|field| field.blocked.clone()) {
         return Err((State::Blocked, reason));
     }
@@ -233,11 +237,12 @@ fn from_nothing(
     change.steps.push(Step { kind: StepKind::Create, words, call, effect: Effect::None, expect });
     let target = Target::new(guest.kind, vmid_text, false);
     change.steps.extend(target.steps(sizes));
+    let mut writes = unwanted.writes;
     if !later.is_empty() {
-        let mut writes: Vec<Write> = later.into_iter().map(|(option, value)| secret_write(option, value)).collect();
+        writes.extend(later.into_iter().map(|(option, value)| secret_write(option, value)));
         writes.push(mark_write(cluster, guest, vmid, "", secret_versions(guest)));
-        change.steps.extend(target.steps(writes));
     }
+    change.steps.extend(target.steps(writes));
     finish(cluster, guest, change, &target);
     Ok(())
 }
@@ -315,6 +320,10 @@ fn is_at_default(kind: GuestKind, name: &str, text: &str) -> bool {
 pub(super) fn creation_value(kind: GuestKind, name: &str, option: &DesiredOption) -> Option<(Template, String)> {
     let format = catalog(kind).find(name).and_then(|spec| spec.value.properties.as_ref());
     match &option.value {
+        // Not told, it would be unprivileged.
+        OptionValue::Absent if kind == GuestKind::Lxc && name == "unprivileged" => {
+            Some((Template::text("0"), "0".to_owned()))
+        }
         OptionValue::Absent => None,
         OptionValue::Text(text) => Some((Template::text(text), text.clone())),
         OptionValue::Properties { keys, .. } => {

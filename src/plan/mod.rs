@@ -9,6 +9,7 @@ mod demands;
 mod disk_moves;
 pub mod document;
 mod drives;
+mod given;
 mod guards;
 mod ha;
 mod identify;

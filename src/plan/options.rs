@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::document::{Effect, FieldChange, Reason, ReasonCode};
+use super::document::{Address, Effect, FieldChange, Reason, ReasonCode};
 use super::drives::{self, holds_data, volume_of};
 use super::mark;
+use super::planner::Cluster;
 use super::template::{Hole, Template};
 use super::versions;
 use crate::desired::{DesiredGuest, DesiredOption, OptionValue, Unlisted};
@@ -37,6 +38,24 @@ pub struct Seen<'a> {
     pub version: &'a str,
     /// How an acceptance for a device of this guest is written, up to the device: `production/prod-web-01`.
     pub address: String,
+}
+
+impl<'a> Seen<'a> {
+    /// A guest that is not made yet, as it will be then.
+    pub fn of_new(cluster: &Cluster<'a>, config: &'a LiveConfig, address: &Address) -> Self {
+        static NONE: BTreeSet<String> = BTreeSet::new();
+        Self {
+            config,
+            running: false,
+            foretold: true,
+            accepted_detach: &NONE,
+            kept_on: None,
+            relocates: false,
+            as_root: cluster.desired.as_root,
+            version: &cluster.live.version,
+            address: address.to_string(),
+        }
+    }
 }
 
 /// One thing to write.
@@ -240,7 +259,8 @@ impl Comparison<'_> {
         let fields_before = self.out.fields.len();
         match &desired.value {
             OptionValue::Absent => {
-                if live.as_deref().is_some_and(|live| !is_default(self.kind(), name, spec, live)) {
+                let is_set = live.as_deref().is_some_and(|live| !is_default(self.kind(), name, spec, live));
+                if is_set && !self.is_pinned_by_proxmox(name) {
                     self.remove(name, desired, live.as_deref());
                 }
             }
@@ -256,6 +276,8 @@ impl Comparison<'_> {
             OptionValue::Properties { whole, keys } => {
                 if let Some(format) = &spec.value.properties {
                     let queued = self.queued_removal(name);
+                    let pinned = self.with_pinned_board(name, *whole, keys);
+                    let keys = pinned.as_ref().unwrap_or(keys);
                     self.properties(name, desired, format, *whole, keys, live.as_deref().or(queued.as_deref()));
                     self.take_back_removal(name, desired, queued, fields_before);
                 }

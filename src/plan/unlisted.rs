@@ -27,7 +27,7 @@ impl Comparison<'_> {
                 continue;
             }
             let Some(spec) = catalog(self.kind()).find(name) else { continue };
-            if is_default(self.kind(), name, spec, live) {
+            if is_default(self.kind(), name, spec, live) || self.is_pinned_by_proxmox(name) {
                 continue;
             }
             let removable = is_plain(self.kind(), name) && self.only_root_removes(name, live).is_none();
