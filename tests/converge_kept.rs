@@ -146,3 +146,23 @@ async fn hotplug_itself_is_live_unless_memory_is_involved() {
     let plan = world.converge(&guest("disk,memory")).await;
     assert_eq!(effect(&plan), Some(Effect::Reboot), "{}", text(&plan));
 }
+
+/// Proxmox looks at the protection that was before the call: the disk is refused once, and the plan says so.
+#[tokio::test(start_paused = true)]
+async fn what_protection_keeps_back_comes_once_it_is_taken_away() {
+    let world = World::production();
+    let container = |more: &str| {
+        format!(
+            "fleet: homelab\nclusters:\n  production:\n    vmids: 1000-1999\n    containers:\n      - name: prod-dns-01\n        \
+             ostemplate: local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst\n        \
+             rootfs: {{storage: local-lvm, size: 1GiB}}\n        unprivileged: true\n{more}"
+        )
+    };
+    world.converge(&container("        protection: true\n")).await;
+    let disk = container("        mp0: {storage: local-lvm, size: 1GiB, mp: /srv}\n        protection: false\n");
+    let (plan, outcome) = world.apply(&disk).await;
+    assert_eq!(outcome.exit_code(&plan), 3, "{}", text(&plan));
+    assert!(text(&plan).contains("`protection: false` first, then plan again"), "{}", text(&plan));
+    world.converge(&disk).await;
+    assert!(world.file("production", "prod-dns-01").contains("mp0: local-lvm:"));
+}

@@ -4,7 +4,7 @@
 //! there. Not played: steps that make, move, grow, attach or destroy volumes, reboots and templates, moves to other
 //! nodes, HA, and guests that are made or deleted; apply reads each of these again after the step.
 
-use super::document::{Action, Change, Expect, State, StepKind};
+use super::document::{Action, Change, Expect, FieldChange, State, StepKind};
 use super::drives::volume_of;
 use super::mark::{self, Mark, Marked};
 use super::planner::Cluster;
@@ -31,6 +31,13 @@ pub fn check(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, chan
 
 fn verdict(change: &Change, again: &Change) -> Option<Diagnostic> {
     let step = again.steps.first()?;
+    // What this very plan takes out of the way of another field is done by the next one, as its reason says.
+    let was_blocked =
+        |field: &FieldChange| change.fields.iter().any(|before| before.name == field.name && before.blocked.is_some());
+    let mut comes = again.fields.iter().filter(|field| field.blocked.is_none()).peekable();
+    if comes.peek().is_some() && comes.all(was_blocked) {
+        return None;
+    }
     let words = format!("the plan for {} does not come to an end: it would {} again", change.address, step.words);
     let hint = "this is a bug of pvefleet; nothing is planned. Take what it names out of the manifest, and report it";
     Some(Diagnostic::error(NOT_STABLE, words).hint(hint))

@@ -291,6 +291,7 @@ pub fn expectations(plan: &Plan, outcome: &Outcome, live: &Live, world: &World) 
                 Expect::Option { name, .. } | Expect::NoOption { name } => name.clone(),
                 Expect::Exists | Expect::Gone => "exists".to_owned(),
                 Expect::Power(_) => "power".to_owned(),
+                Expect::Ha(_) => "ha".to_owned(),
                 other => format!("{other:?}"),
             };
             last.insert(about, expect);
