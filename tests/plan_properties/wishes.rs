@@ -213,11 +213,13 @@ fn vm(dice: &mut Dice, entity: &Entity, absent: bool, lines: &mut Vec<String>) {
     maybe(14, &["cipassword: {env: P, version: 1}", "cipassword: {env: P, version: 2}", "cipassword: {env: P}"]);
     maybe(4, &["args: -no-hpet"]);
     maybe(4, &["allow-ksm: false"]);
-    maybe(10, &["boot: order=scsi0;net0"]);
+    maybe(10, &["boot: order=scsi0;net0", "boot: null"]);
     maybe(10, &["startup: order=2", "startup: null"]);
     maybe(6, &["hotplug: \"disk,network,usb,memory,cpu\"", "numa: true"]);
     maybe(7, &["template: true"]);
-    maybe(6, &["vmgenid: null"]);
+    maybe(6, &["vmgenid: null", "smbios1: null"]);
+    maybe(6, &["ostype: win11", "ostype: l26", "ostype: null"]);
+    maybe(6, &["machine: q35", "machine: null", "machine: {type: pc}"]);
 }
 
 fn container(dice: &mut Dice, _: &Entity, lines: &mut Vec<String>) {
@@ -229,9 +231,10 @@ fn container(dice: &mut Dice, _: &Entity, lines: &mut Vec<String>) {
             lines.push(dice.pick(values).to_owned());
         }
     };
-    maybe(80, &["unprivileged: true", "unprivileged: true", "unprivileged: true", "unprivileged: false"]);
-    maybe(50, &["memory: 512", "memory: 1024", "memory: 2048"]);
-    maybe(30, &["swap: 512", "swap: 256"]);
+    let unprivileged = ["unprivileged: true", "unprivileged: false", "unprivileged: null"];
+    maybe(80, &[unprivileged[0], unprivileged[0], unprivileged[0], unprivileged[0], unprivileged[1], unprivileged[2]]);
+    maybe(50, &["memory: 512", "memory: 1024", "memory: 2048", "memory: null"]);
+    maybe(30, &["swap: 512", "swap: 256", "swap: null"]);
     maybe(40, &["cores: 1", "cores: 3", "cores: null"]);
     maybe(30, &["features: {nesting: true}", "features: null"]);
     maybe(
@@ -247,4 +250,5 @@ fn container(dice: &mut Dice, _: &Entity, lines: &mut Vec<String>) {
     maybe(5, &["template: true"]);
     maybe(10, &["tty: 1", "timezone: Europe/Vienna"]);
     maybe(6, &["password: {env: P, version: 1}"]);
+    maybe(6, &["arch: null", "ostype: null", "hookscript: null", "tags: null"]);
 }

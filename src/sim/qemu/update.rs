@@ -287,7 +287,12 @@ pub(super) fn carry_out(
         }
         let mut applied = config.clone();
         applied.current.extend(applied.pending.clone());
-        if matches!(key.as_str(), "ostype" | "machine")
+        // Whoever names the board, or takes it away in the same call, has it so (qemu-server 8.3.4 and later).
+        let says_so = change.set.contains_key("machine")
+            || config.pending.contains_key("machine")
+            || config.deletes.contains_key("machine");
+        if key == "ostype"
+            && !says_so
             && let Some(pinned) = pinned_machine(cluster, &applied)
         {
             log.push(format!("pinning machine type to '{pinned}' for Windows guest OS"));
