@@ -82,7 +82,7 @@ fn plans_of_arbitrary_fleets_in_arbitrary_worlds() {
         results.iter().filter_map(|(seed, result)| Some(format!("seed {seed}: {}", result.as_ref().err()?))).collect();
     assert!(
         wrong.is_empty(),
-        "{} of {cases} cases:\n\n{}",
+        "{} of {cases} cases; `PVEFLEET_SEED=N` runs one alone:\n\n{}",
         wrong.len(),
         wrong.iter().take(12).cloned().collect::<Vec<_>>().join("\n\n")
     );
