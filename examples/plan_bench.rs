@@ -169,6 +169,7 @@ fn live(fleet: &Desired, changed: usize) -> Live {
             .into(),
         ),
         free_ids: BTreeMap::new(),
+        files: BTreeMap::new(),
         volume_ids: BTreeMap::new(),
         active_tasks: nodes.iter().map(|node| (each(node), Read::Known(Vec::new()))).collect(),
     };

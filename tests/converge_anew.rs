@@ -6,7 +6,9 @@ mod support;
 
 use pvefleet::plan::{Action, PlanOptions, State};
 use pvefleet::pve::http::Method;
+use pvefleet::sim::transport::lock;
 use pvefleet::sim::world::VolumeSpec;
+use pvefleet::sim::{Effect, Fault, FaultKind};
 use support::{World, containers, only, text, vms, words};
 
 const CT: &str = "      - name: prod-dns-01
@@ -155,4 +157,75 @@ async fn a_guest_is_found_under_its_former_name() {
     let path = world.path("production", "prod-ns-01", "/config");
     world.by_hand("production", Method::Put, &path, &[("hostname", "prod-else")]).await;
     world.converge(&containers(&renamed)).await;
+}
+
+const TEMPLATE: &str = "local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst";
+
+/// What becomes of a container whose template is changed by this before it is made anew.
+async fn anew_after(change: impl AsyncFn(&World)) -> (String, Option<State>) {
+    let world = World::production();
+    world.converge(&containers(CT)).await;
+    change(&world).await;
+    let before = world.state();
+    let changed = containers(&CT.replace("unprivileged: true", "unprivileged: false\n        recreate: true"));
+    let (plan, _) = world.apply_with(&changed, &accepting("recreate:production/prod-dns-01")).await;
+    let same = world.state() == before;
+    assert_eq!(same, plan.is_empty());
+    (text(&plan).split_whitespace().collect::<Vec<_>>().join(" "), same.then(|| only(&plan).state))
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_destroyed_whose_template_is_gone_or_not_known_to_be_there() {
+    let (shown, state) = anew_after(async |_| {}).await;
+    assert_eq!(state, None, "{shown}");
+    let gone = async |world: &World| {
+        let path = format!("/nodes/pve2/storage/local/content/{TEMPLATE}");
+        world.by_hand("production", Method::Delete, &path, &[]).await;
+    };
+    let (shown, state) = anew_after(gone).await;
+    assert_eq!(state, Some(State::Blocked), "{shown}");
+    assert!(shown.contains(&format!("{TEMPLATE} is not on pve2, or this token does not see it")), "{shown}");
+    let silent = async |world: &World| {
+        let hangs = Fault::new(
+            "GET",
+            "/nodes/pve2/storage/local/content",
+            FaultKind::Status { code: 500, text: "storage hangs".to_owned(), effect: Effect::None },
+        );
+        lock(&world.clusters["production"]).inject(hangs);
+    };
+    let (shown, state) = anew_after(silent).await;
+    assert_eq!(state, Some(State::Unknown), "{shown}");
+    assert!(shown.contains(&format!("whether {TEMPLATE} is on pve2 could not be read")), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_of_a_vm_that_is_made_anew_must_be_there() {
+    let image =
+        |volid: &str| VolumeSpec { volid: volid.to_owned(), node: "pve2".to_owned(), size: 1 << 30, archive: None };
+    let import =
+        |name: &str| format!("        scsi0: {{storage: local-lvm, size: 2GiB, import: \"local:import/{name}\"}}\n");
+    let iso = |name: &str| format!("        ide2: {{iso: \"local:iso/{name}\"}}\n");
+    for (lines, is_there) in [
+        (import("debian.qcow2"), true),
+        (import("debian.qcow2") + &iso("rescue.iso"), true),
+        (import("gone.qcow2"), false),
+        (import("debian.qcow2") + &iso("gone.iso"), false),
+    ] {
+        let world = World::shaped(&["production"], "", |spec| {
+            spec.volumes.extend(["local:import/debian.qcow2", "local:iso/rescue.iso"].map(image));
+        });
+        let head = "      - name: prod-web-01\n        node: pve2\n";
+        world
+            .converge(&vms(&format!(
+                "{head}        scsi0: {{storage: local-lvm, size: 2GiB}}\n        template: true\n"
+            )))
+            .await;
+        let anew = world.desired(&vms(&format!("{head}{lines}        recreate: true\n")));
+        let asked =
+            |world: &World| world.log("production").iter().filter(|entry| entry.path.ends_with("/content")).count();
+        let before = asked(&world);
+        let plan = world.plan_with(&anew, &accepting("recreate:production/prod-web-01")).await;
+        assert_eq!((only(&plan).action, plan.is_empty()), (Action::Recreate, !is_there), "{}", text(&plan));
+        assert_eq!(asked(&world) - before, lines.lines().count());
+    }
 }

@@ -20,7 +20,8 @@ use crate::pve::value::Vmid;
 /// With N guests that matter and K nodes online that is N + 2K + 6 requests, one more for each id that the manifest
 /// names and no visible guest has, and for `preflight` 3K more and one for HA's rules where it has resources. A
 /// snapshot that is cloned and a backup that is restored cost one each. Where a guest without an id of its own is to be
-/// made, each storage of a node that holds volumes or backups costs one, a shared storage one in all.
+/// made, each storage of a node that holds volumes or backups costs one, a shared storage one in all. So does each
+/// storage, by content type, that holds what a guest may be made anew of.
 pub async fn cluster(client: &dyn Reader, wanted: &Wanted) -> Read<LiveCluster> {
     read_cluster(client, wanted, false).await
 }
@@ -66,6 +67,7 @@ async fn read_cluster(client: &dyn Reader, wanted: &Wanted, every_guest: bool) -
         permissions: read(permissions),
         free_ids,
         archives,
+        files: BTreeMap::new(),
         volume_ids: BTreeMap::new(),
         active_tasks: BTreeMap::new(),
     };
@@ -83,6 +85,9 @@ async fn read_cluster(client: &dyn Reader, wanted: &Wanted, every_guest: bool) -
     }
     if wanted.preflight && (every_guest || volumes::are_wanted(wanted, &live.guests)) {
         live.volume_ids = volumes::ids(client, &live.storages).await;
+    }
+    if wanted.preflight {
+        live.files = volumes::files(client, &wanted.files_anew, &live.storages).await;
     }
     Read::Known(live)
 }

@@ -43,10 +43,23 @@ pub struct Wanted {
     pub archives: BTreeMap<String, (String, Option<Vmid>)>,
     /// Backups that guests may be made anew of, so that they are read in any case.
     pub archives_anew: BTreeSet<String>,
+    /// Images and templates of guests that may be made anew.
+    pub files_anew: BTreeSet<FileAnew>,
     /// Guests of the manifest without an id. Where one is not there, the ids that volumes bear are read.
     pub unnumbered: BTreeSet<(GuestKind, String)>,
     /// Also read what only a plan's checks beforehand need: storages, bridges, running tasks.
     pub preflight: bool,
+}
+
+/// A file that a guest is made anew of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileAnew {
+    /// The volume, `local:vztmpl/debian-12.tar.zst`.
+    pub volume: String,
+    /// Its content type.
+    pub content: &'static str,
+    /// The nodes that the guest may be on; empty means any.
+    pub nodes: Vec<String>,
 }
 
 impl Wanted {

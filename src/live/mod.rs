@@ -88,6 +88,9 @@ pub struct LiveCluster {
     /// The configurations in backups that guests are to be restored from, by volume.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub archives: BTreeMap<String, Read<BTreeMap<String, String>>>,
+    /// Whether what guests may be made anew of is there, images and templates by volume, then node.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, BTreeMap<String, Read<bool>>>,
     /// The ids that volumes and backups bear, by storage, a local one as `pve1/local-lvm`. Read where a new guest
     /// gets its id from the range.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

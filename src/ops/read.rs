@@ -7,8 +7,9 @@ use tokio::task::JoinSet;
 
 use crate::client::Reader;
 use crate::desired::{CloneFrom, Desired};
-use crate::gather::{self, Wanted};
+use crate::gather::{self, FileAnew, Wanted};
 use crate::live::{Live, Read};
+use crate::plan::made_of;
 use crate::plan::mark::fleet_tag;
 
 /// For each cluster a client that can read, or why there is none.
@@ -78,8 +79,24 @@ pub(super) fn wanted(desired: &Desired, cluster: &str) -> Wanted {
     let unnumbered =
         guests.filter(|guest| guest.vmid.is_none()).map(|guest| (guest.kind, guest.name.clone())).collect();
     let guests = desired.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.guests);
-    let anew = guests.filter(|guest| guest.recreate.as_ref().is_some_and(|recreate| recreate.value));
-    let archives_anew = anew.filter_map(|guest| Some(guest.archive.as_ref()?.value.clone())).collect();
+    let anew: Vec<_> = guests.filter(|guest| guest.recreate.as_ref().is_some_and(|recreate| recreate.value)).collect();
+    let archives_anew = anew.iter().filter_map(|guest| Some(guest.archive.as_ref()?.value.clone())).collect();
+    let files_anew = anew.iter().flat_map(|guest| {
+        let file = |(volume, content)| FileAnew { volume, content, nodes: guest.nodes.clone() };
+        made_of(guest).into_iter().map(file)
+    });
+    let files_anew = files_anew.collect();
     let fleet_tag = fleet_tag(&desired.fleet);
-    Wanted { fleet_tag, vmids, names, tags, snapshots, archives, archives_anew, unnumbered, preflight: true }
+    Wanted {
+        fleet_tag,
+        vmids,
+        names,
+        tags,
+        snapshots,
+        archives,
+        archives_anew,
+        files_anew,
+        unnumbered,
+        preflight: true,
+    }
 }

@@ -38,6 +38,7 @@ mod vmids;
 pub use accept::{Acceptance, AcceptanceKind};
 pub use document::*;
 pub use lint::lint;
+pub use making::made_of;
 pub use model::NOT_STABLE;
 pub use planner::{PlanOptions, plan};
 pub use template::{Hole, Part, Template};

@@ -16,6 +16,8 @@ use crate::pve::value::{GuestKind, storage_of};
 pub struct Needs {
     /// Storages, each with the content type it must take.
     pub storages: BTreeSet<(String, &'static str)>,
+    /// Volumes that must be there, each with its content type: images, templates, disks by name.
+    pub volumes: BTreeSet<(String, &'static str)>,
     /// Bridges.
     pub bridges: BTreeSet<String>,
 }
@@ -88,6 +90,7 @@ impl Needs {
     /// What another one needs, too.
     pub fn extend(&mut self, other: Self) {
         self.storages.extend(other.storages);
+        self.volumes.extend(other.volumes);
         self.bridges.extend(other.bridges);
     }
 
@@ -96,6 +99,9 @@ impl Needs {
     }
 
     fn volume(&mut self, volume: &str, content: &'static str) {
+        if stem(volume) != "unused" {
+            self.volumes.insert((volume.to_owned(), content));
+        }
         if let Some(storage) = storage_of(volume) {
             self.storage(storage, content);
         }

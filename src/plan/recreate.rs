@@ -126,7 +126,7 @@ pub fn recreate(
         None => create::make(cluster, &anew, &mut change, ids),
     };
     // What is destroyed must be sure to be made again.
-    let made = made.and_then(|()| making::why_not_anew(cluster, &change).map_or(Ok(()), Err));
+    let made = made.and_then(|()| making::why_not_anew(cluster, &anew, &change).map_or(Ok(()), Err));
     match made {
         Ok(()) => {
             let hard = cluster.is_accepted(AcceptanceKind::Stop, &change.address);

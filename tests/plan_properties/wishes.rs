@@ -95,7 +95,7 @@ pub fn entry(dice: &mut Dice, entity: &Entity, others: &[Entity]) -> String {
             lines.push(line.to_owned());
         }
     };
-    maybe(10, "recreate: true");
+    maybe(if entity.kind == GuestKind::Lxc { 30 } else { 10 }, "recreate: true");
     maybe(30, "reboot: allow");
     maybe(40, "tags: [web, blue]");
     maybe(25, "description: What it is for.");
