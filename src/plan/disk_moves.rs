@@ -29,7 +29,7 @@ impl Comparison<'_> {
         } else if let Some(option) = self.waits(&[name]) {
             Some(waiting(&option))
         } else {
-            self.seen.kept_on.clone().filter(|_| write.needs_off(self.kind()))
+            Some(()).filter(|()| write.needs_off(self.kind())).and_then(|()| (self.seen.kept_on)())
         };
         if let Some(reason) = reason {
             self.blocked(field, before, after, desired, reason);
@@ -119,8 +119,8 @@ impl Comparison<'_> {
         if let Some(option) = self.waits(&[name, from]) {
             return Err(waiting(&option));
         }
-        if let Some(reason) = &self.seen.kept_on {
-            return Err(reason.clone());
+        if let Some(reason) = (self.seen.kept_on)() {
+            return Err(reason);
         }
         let format = catalog(self.kind()).find(from).and_then(|spec| spec.value.properties.as_ref());
         let found = format.and_then(|format| property::split(text, format).ok());

@@ -121,7 +121,7 @@ fn wanted(guest: &DesiredGuest) -> Option<Option<Options>> {
 pub fn plan(cluster: &Cluster<'_>, guest: &DesiredGuest, live: Option<&LiveGuest>, target: &Target) -> HaChange {
     let mut out = HaChange::default();
     let present = match (&cluster.live.ha, live) {
-        (Read::Known(resources), Some(live)) => resources.get(&sid(live.kind, live.vmid)),
+        (Read::Known(resources), Some(live)) if !resources.is_empty() => resources.get(&sid(live.kind, live.vmid)),
         _ => None,
     };
     out.state = present.map(|options| options.get("state").map_or("started", String::as_str).to_owned());

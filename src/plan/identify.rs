@@ -16,18 +16,28 @@ pub struct Marks<'a> {
     pub fleet: &'a str,
     /// Part of the fleet.
     pub scope: &'a str,
-    by_vmid: BTreeMap<Vmid, Marked>,
-    bearing: ByName,
-    named: ByName,
+    by_vmid: &'a ReadMarks,
+    bearing: ByName<'a>,
+    named: ByName<'a>,
+}
+
+/// What the notes of a cluster's guests say about ownership.
+pub type ReadMarks = BTreeMap<Vmid, Marked>;
+
+/// Reads the marks of all guests whose configuration is known.
+pub fn read_marks(live: &LiveCluster) -> ReadMarks {
+    let notes = |guest: &LiveGuest| guest.config.known()?.effective("description").map(mark::read);
+    live.guests.iter().filter_map(|(vmid, guest)| Some((*vmid, notes(guest)?))).collect()
 }
 
 /// Guests by kind and name, in the order of their ids. It is only asked, never walked: nothing depends on its order.
 #[derive(Default)]
-struct ByName(BTreeMap<GuestKind, HashMap<String, Vec<Vmid>>>);
+struct ByName<'a>(BTreeMap<GuestKind, HashMap<&'a str, Vec<Vmid>>>);
 
-impl ByName {
-    fn add(&mut self, kind: GuestKind, name: &str, vmid: Vmid) {
-        self.0.entry(kind).or_default().entry(name.to_owned()).or_default().push(vmid);
+impl<'a> ByName<'a> {
+    fn add(&mut self, kind: GuestKind, name: &'a str, vmid: Vmid) {
+        // Nearly every name is that of one guest.
+        self.0.entry(kind).or_default().entry(name).or_insert_with(|| Vec::with_capacity(1)).push(vmid);
     }
 
     fn of(&self, kind: GuestKind, name: &str) -> &[Vmid] {
@@ -50,31 +60,29 @@ pub enum Found<'a> {
 }
 
 impl<'a> Marks<'a> {
-    /// Reads the marks of all guests whose configuration is known.
-    pub fn read(cluster: &'a str, fleet: &'a str, scope: &'a str, live: &LiveCluster) -> Self {
-        let mut by_vmid = BTreeMap::new();
-        let mut named = ByName::default();
+    /// Finds guests by their marks and names.
+    pub fn new(
+        cluster: &'a str,
+        fleet: &'a str,
+        scope: &'a str,
+        live: &'a LiveCluster,
+        by_vmid: &'a ReadMarks,
+    ) -> Self {
+        let (bearing, named) = (ByName::default(), ByName::default());
+        let mut marks = Self { cluster, fleet, scope, by_vmid, bearing, named };
         for (vmid, guest) in &live.guests {
             if let Some(name) = guest.name.known() {
-                named.add(guest.kind, name, *vmid);
+                marks.named.add(guest.kind, name, *vmid);
             }
-            if let Some(description) = guest.config.known().and_then(|config| config.effective("description")) {
-                by_vmid.insert(*vmid, mark::read(description));
-            }
-        }
-        let mut marks = Self { cluster, fleet, scope, by_vmid, bearing: ByName::default(), named };
-        let mut bearing = ByName::default();
-        for guest in live.guests.values() {
             if let Some(mark) = marks.ours(guest) {
-                bearing.add(mark.kind, &mark.guest, guest.vmid);
+                marks.bearing.add(mark.kind, &mark.guest, *vmid);
             }
         }
-        marks.bearing = bearing;
         marks
     }
 
     /// The mark of a guest, where it is one of ours and proves that the guest is: this cluster, fleet, scope and vmid.
-    pub fn ours(&self, guest: &LiveGuest) -> Option<&Mark> {
+    pub fn ours(&self, guest: &LiveGuest) -> Option<&'a Mark> {
         match self.by_vmid.get(&guest.vmid)? {
             Marked::By(mark) if self.is_ours(mark) && mark.vmid == guest.vmid && mark.kind == guest.kind => Some(mark),
             _ => None,

@@ -72,25 +72,28 @@ impl Mark {
 
     fn parse(line: &str) -> Option<Self> {
         let words = line.trim().strip_prefix(OPEN)?.strip_suffix(CLOSE)?;
-        let mut fields = BTreeMap::new();
-        for word in words.split_ascii_whitespace() {
-            let (name, value) = word.split_once('=')?;
-            fields.insert(name, value);
+        let mut fields = words.split_ascii_whitespace().map(|word| word.split_once('='));
+        if fields.any(|field| field.is_none()) {
+            return None;
         }
-        let (kind, guest) = fields.get("guest")?.split_once('/')?;
+        let field = |name: &str| {
+            let mut fields = words.split_ascii_whitespace().rev().filter_map(|word| word.split_once('='));
+            fields.find(|(other, _)| *other == name).map(|(_, value)| value)
+        };
+        let (kind, guest) = field("guest")?.split_once('/')?;
         let kind = GuestKind::ALL.into_iter().find(|known| known.segment() == kind)?;
         let mut secrets = BTreeMap::new();
-        for pair in fields.get("secrets").into_iter().flat_map(|list| list.split(',')) {
+        for pair in field("secrets").into_iter().flat_map(|list| list.split(',')) {
             let (option, version) = pair.split_once(':')?;
             secrets.insert(option.to_owned(), version.parse().ok()?);
         }
         Some(Self {
-            cluster: (*fields.get("cluster")?).to_owned(),
-            fleet: (*fields.get("fleet")?).to_owned(),
-            scope: fields.get("scope").map_or_else(String::new, |scope| (*scope).to_owned()),
+            cluster: field("cluster")?.to_owned(),
+            fleet: field("fleet")?.to_owned(),
+            scope: field("scope").unwrap_or_default().to_owned(),
             kind,
             guest: guest.to_owned(),
-            vmid: fields.get("vmid")?.parse().ok()?,
+            vmid: field("vmid")?.parse().ok()?,
             secrets,
         })
     }

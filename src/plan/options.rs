@@ -28,32 +28,32 @@ pub struct Seen<'a> {
     pub foretold: bool,
     /// Drives whose detaching was accepted.
     pub accepted_detach: &'a BTreeSet<String>,
-    /// Why it may not be off for a while; nothing where it may, or is off.
-    pub kept_on: Option<Reason>,
+    /// Why it may not be off for a while; nothing where it may, or is off. Asked only where something needs that.
+    pub kept_on: &'a dyn Fn() -> Option<Reason>,
     /// It is moved to another node first, where its volumes may have other names.
     pub relocates: bool,
     /// `root@pam` itself can log in, so nothing is kept from it.
     pub as_root: bool,
     /// The cluster's version of Proxmox VE.
     pub version: &'a str,
-    /// How an acceptance for a device of this guest is written, up to the device: `production/prod-web-01`.
-    pub address: String,
+    /// The guest, as acceptances name it.
+    pub address: &'a Address,
 }
 
 impl<'a> Seen<'a> {
     /// A guest that is not made yet, as it will be then.
-    pub fn of_new(cluster: &Cluster<'a>, config: &'a LiveConfig, address: &Address) -> Self {
+    pub fn of_new(cluster: &Cluster<'a>, config: &'a LiveConfig, address: &'a Address) -> Self {
         static NONE: BTreeSet<String> = BTreeSet::new();
         Self {
             config,
             running: false,
             foretold: true,
             accepted_detach: &NONE,
-            kept_on: None,
+            kept_on: &|| None,
             relocates: false,
             as_root: cluster.desired.as_root,
             version: &cluster.live.version,
-            address: address.to_string(),
+            address,
         }
     }
 }
@@ -222,7 +222,11 @@ fn is_the_same(desired: &DesiredOption, live: Option<&str>) -> bool {
 pub(super) fn has_parts(keys: &BTreeMap<String, Option<String>>, text: &str) -> bool {
     keys.iter().all(|(key, value)| {
         let Some(value) = value else { return false };
-        text.split(',').any(|part| part.split_once('=') == Some((key, value)))
+        text.split(',').any(|part| match part.split_once('=') {
+            // The model of a NIC stands before its MAC address.
+            Some((first, _)) if key == "model" && first == value => true,
+            pair => pair == Some((key, value)),
+        })
     })
 }
 
@@ -672,6 +676,18 @@ pub fn root_only(guest: &DesiredGuest, live: Option<&LiveConfig>, name: &str, va
                 .to_owned(),
         ),
     })
+}
+
+/// True where the guest bears the tags that it should bear. That it is false says nothing.
+pub fn has_wanted_tags(guest: &DesiredGuest, fleet: &str, live: &str) -> bool {
+    let bears = |tag: &str| value::split_list(live).any(|own| own == tag);
+    let is_own = |tag: &str| tag.strip_prefix("fleet-") == Some(fleet);
+    let listed = match guest.options.get("tags").map(|option| &option.value) {
+        Some(OptionValue::Text(text)) => text.as_str(),
+        Some(_) => return false,
+        None => "",
+    };
+    guest.unlisted != Unlisted::Remove && value::split_list(live).any(is_own) && value::split_list(listed).all(bears)
 }
 
 /// The tags that a guest should bear: what is listed and the fleet's own, and what others added.

@@ -3,13 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Action, Change};
+use crate::pve::value::GuestKind;
 
 /// Sorts by kind and name, then so that everything in a change's `after` stands before it.
 ///
 /// Dependencies were checked for cycles when the manifest was read; should one be left, its members keep their order.
 pub fn sort(changes: &mut Vec<Change>) {
-    let key = |change: &Change| (change.action == Action::Delete, change.address.kind, change.address.name.clone());
-    changes.sort_by_cached_key(key);
+    fn key(change: &Change) -> (bool, GuestKind, &str) {
+        (change.action == Action::Delete, change.address.kind, &change.address.name)
+    }
+    // They come in the manifest's order, which mostly is this one.
+    if !changes.is_sorted_by_key(key) {
+        changes.sort_by(|one, other| key(one).cmp(&key(other)));
+    }
     if changes.iter().all(|change| change.after.is_empty()) {
         return;
     }

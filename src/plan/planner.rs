@@ -7,7 +7,7 @@ use super::accept::{Acceptance, AcceptanceKind};
 use super::document::{
     Action, Address, Change, Class, ClusterPlan, FORMAT_VERSION, Plan, Reason, ReasonCode, State, Unread,
 };
-use super::identify::{self, Found, Marks};
+use super::identify::{self, Found, Marks, ReadMarks};
 use super::mark::{self, Mark, Marked};
 use super::vmids::NewIds;
 use super::{clone, create, demands, guards, identity, model, order, orphans, preflight, recreate, update};
@@ -74,16 +74,18 @@ pub fn plan(desired: &Desired, live: &Live, options: &PlanOptions) -> Result<Pla
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut marks: BTreeMap<&str, Marks<'_>> = BTreeMap::new();
-    for (name, cluster) in &live.clusters {
-        if let Read::Known(cluster) = cluster {
-            marks.insert(name, Marks::read(name, &desired.fleet, &desired.scope, cluster));
-        }
-    }
+    let known = || live.clusters.iter().filter_map(|(name, cluster)| Some((name.as_str(), cluster.known()?)));
+    let read: BTreeMap<&str, ReadMarks> =
+        known().map(|(name, cluster)| (name, identify::read_marks(cluster))).collect();
+    let marks: BTreeMap<&str, Marks<'_>> = known()
+        .filter_map(|(name, cluster)| {
+            Some((name, Marks::new(name, &desired.fleet, &desired.scope, cluster, read.get(name)?)))
+        })
+        .collect();
     let mut routed = Routed::new();
     for (name, cluster) in &desired.clusters {
         for guest in &cluster.guests {
-            routed.entry((guest.kind, guest.name.as_str())).or_default().push(name);
+            routed.entry((guest.kind, guest.name.as_str())).or_insert_with(|| Vec::with_capacity(1)).push(name);
         }
     }
     let used = RefCell::new(BTreeSet::new());
@@ -324,7 +326,7 @@ impl<'a> Cluster<'a> {
 impl Cluster<'_> {
     fn plan(&self, desired: &Desired) -> ClusterPlan {
         let mut ids = NewIds::new(self.desired, self.live);
-        let mut changes = Vec::new();
+        let mut changes = Vec::with_capacity(self.desired.guests.len());
         let mut claimed: BTreeSet<Vmid> = BTreeSet::new();
         for guest in &self.desired.guests {
             let change = self.guest(guest, &mut ids, &mut claimed);

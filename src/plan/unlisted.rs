@@ -1,5 +1,7 @@
 //! Options that are set live and not listed: shown, removed where that was asked for, never hidden.
 
+use std::collections::BTreeSet;
+
 use super::document::FieldChange;
 use super::options::{Comparison, is_ignored};
 use crate::desired::Unlisted;
@@ -14,9 +16,16 @@ impl Comparison<'_> {
         }
         let config = self.seen.config;
         // Nearly always nothing waits, and the names are those of the current values.
-        let only_pending = config.pending.keys().filter(|name| !config.current.contains_key(*name));
-        let mut names: Vec<&String> = config.current.keys().chain(only_pending).collect();
-        names.sort_unstable();
+        if config.pending.is_empty() {
+            return self.unlisted_of(config.current.keys());
+        }
+        let names: BTreeSet<&String> = config.current.keys().chain(config.pending.keys()).collect();
+        self.unlisted_of(names.into_iter());
+    }
+
+    /// The names are in order.
+    fn unlisted_of<'n>(&mut self, names: impl Iterator<Item = &'n String>) {
+        let config = self.seen.config;
         let mut options = self.guest.options.keys().peekable();
         for name in names {
             // In the same order, so they are walked side by side.

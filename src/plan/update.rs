@@ -79,8 +79,10 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         Read::Absent => return cluster.unread(change, "its power state was not read"),
         Read::Unread(why) => return cluster.unread(change, why),
     };
-    change.base = Base { exists: true, lock: live.lock.clone(), mark: mark.map(Mark::line), ..Base::default() };
+    change.base.exists = true;
+    let mark_line = || mark.map(Mark::line);
     if let Some(reason) = cluster.locked(live) {
+        (change.base.lock, change.base.mark) = (live.lock.clone(), mark_line());
         change.state = if reason.code == ReasonCode::TaskRunning { State::Waiting } else { State::Blocked };
         change.class = Some(Class::Unknown);
         change.reason = Some(reason);
@@ -101,11 +103,11 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         running,
         foretold: false,
         accepted_detach: &detach,
-        kept_on: why_kept_on(cluster, guest, live, wanted_power, &target),
+        kept_on: &|| why_kept_on(cluster, guest, live, wanted_power, &target),
         relocates: to.is_some_and(|to| to.copies),
         as_root: cluster.desired.as_root,
         version: &cluster.live.version,
-        address: change.address.to_string(),
+        address: &change.address,
     };
     let recorded = mark.map(|mark| mark.secrets.clone()).unwrap_or_default();
     let mut found = options::compare(guest, &seen, &recorded);
@@ -135,9 +137,12 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         }
         fields.push(field);
     }
-    let live_tags = config.effective("tags").map(parse_tags).unwrap_or_default();
-    let tags = options::wanted_tags(guest, cluster.fleet, &live_tags);
-    if tags != live_tags {
+    let live_tags = config.effective("tags").unwrap_or_default();
+    let retagged = (!options::has_wanted_tags(guest, cluster.fleet, live_tags)).then(|| {
+        let live_tags = parse_tags(live_tags);
+        (options::wanted_tags(guest, cluster.fleet, &live_tags), live_tags)
+    });
+    if let Some((tags, live_tags)) = retagged.filter(|(tags, live_tags)| tags != live_tags) {
         let show = |tags: &BTreeSet<String>| Some(print_tags(tags)).filter(|text| !text.is_empty());
         let mut field = plain_field("tags", show(&live_tags), show(&tags), Effect::None, guest);
         if let Some(option) = guest.options.get("tags") {
@@ -154,8 +159,9 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
     versions.extend(wanted_versions.into_iter().filter(|(option, _)| written.contains(&option.as_str())));
     let new_mark = cluster.mark(guest, live.vmid, versions);
     let live_text = config.effective("description").unwrap_or_default();
-    let text = wanted_text(guest, live_text);
-    let kept = text.trim_end() == mark::strip(live_text);
+    let stripped = mark::strip(live_text);
+    let text = wanted_text(guest, &stripped);
+    let kept = text.trim_end() == stripped;
     // However the line is spaced, what it says is what counts.
     let is_said = kept && mark == Some(&new_mark);
     let description = match is_said {
@@ -172,7 +178,7 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         return change;
     }
     if writes_description {
-        let before = Some(mark::strip(live_text)).filter(|text| !text.is_empty());
+        let before = Some(stripped).filter(|text| !text.is_empty());
         if before.as_deref().unwrap_or_default() != text {
             let after = Some(text.clone()).filter(|text| !text.is_empty());
             let mut field = plain_field("description", before, after, Effect::None, guest);
@@ -303,22 +309,25 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
 
     change.base.power = (!steps.is_empty()).then_some(power);
     let changes_anything = !fields.is_empty() || !steps.is_empty();
-    let mut compared: BTreeSet<&str> =
-        guest.options.keys().map(String::as_str).filter(|name| *name != "ostemplate").collect();
-    compared.extend(["tags", name_option]);
-    if writes_any {
-        // Written options that the manifest does not list (removed ones) count too.
-        compared.extend(steps.iter().flat_map(|step| &step.expect).filter_map(Expect::option));
-    }
-    if !writes_description {
-        compared.remove("description");
-    }
     // What nothing rests on is not kept: most guests of a large fleet are as they should be.
-    for name in compared.into_iter().filter(|_| changes_anything) {
-        change.base.current.insert(name.to_owned(), config.current.get(name).cloned());
-        if let Some(pending) = config.pending.get(name) {
-            change.base.pending.insert(name.to_owned(), pending.clone());
+    if changes_anything {
+        let mut compared: BTreeSet<&str> =
+            guest.options.keys().map(String::as_str).filter(|name| *name != "ostemplate").collect();
+        compared.extend(["tags", name_option]);
+        if writes_any {
+            // Written options that the manifest does not list (removed ones) count too.
+            compared.extend(steps.iter().flat_map(|step| &step.expect).filter_map(Expect::option));
         }
+        if !writes_description {
+            compared.remove("description");
+        }
+        for name in compared {
+            change.base.current.insert(name.to_owned(), config.current.get(name).cloned());
+            if let Some(pending) = config.pending.get(name) {
+                change.base.pending.insert(name.to_owned(), pending.clone());
+            }
+        }
+        (change.base.lock, change.base.mark) = (live.lock.clone(), mark_line());
     }
     change.action = match mark {
         None => Action::Adopt,
@@ -333,7 +342,8 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         _ => Some(Class::Changed),
     };
     let may_not = || cluster.why_not_sent(&Guest::of_live(live), &steps);
-    if let Some(reason) = cluster.may_change(live.vmid).filter(|_| changes_anything).or_else(may_not) {
+    let refused = Some(()).filter(|()| changes_anything).and_then(|()| cluster.may_change(live.vmid));
+    if let Some(reason) = refused.or_else(may_not) {
         steps.clear();
         change.reason = Some(reason);
         change.state = State::Blocked;
