@@ -15,6 +15,7 @@ use super::options::{self, Seen, Write};
 use super::planner::Cluster;
 use super::preflight::Needs;
 use super::steps::Target;
+use super::tags;
 use super::template::Template;
 use super::update::{no_room, secret_versions};
 use super::vmids::NewIds;
@@ -286,8 +287,7 @@ pub(super) fn change_after(
     let guest = &defaults::fill(guest, cluster.desired, &foretold);
     let seen = Seen::of_new(cluster, &foretold, &change.address);
     let mut found = options::compare(guest, &seen, &BTreeMap::new());
-    let tags =
-        options::wanted_tags(guest, cluster.fleet, &foretold.effective("tags").map(parse_tags).unwrap_or_default());
+    let tags = tags::wanted(guest, cluster.fleet, &foretold.effective("tags").map(parse_tags).unwrap_or_default());
     change.fields.push(tags_field(guest, None, &print_tags(&tags)));
     change.fields.extend(description_field(guest));
     found.writes.push(Write::Set {

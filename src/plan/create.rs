@@ -17,6 +17,7 @@ use super::planner::Cluster;
 use super::preflight::Needs;
 use super::restore;
 use super::steps::Target;
+use super::tags;
 use super::template::{Hole, Template};
 use super::update::{plain_field, secret_versions, wanted_text};
 use super::versions::{self, Fit};
@@ -221,7 +222,7 @@ fn from_nothing(
     if let Some(reason) = change.fields.iter().find_map(|field| field.blocked.clone()) {
         return Err((State::Blocked, reason));
     }
-    let tags = print_tags(&options::wanted_tags(guest, cluster.fleet, &BTreeSet::new()));
+    let tags = print_tags(&tags::wanted(guest, cluster.fleet, &BTreeSet::new()));
     change.fields.push(tags_field(guest, None, &tags));
     expect.push(Expect::Option { name: "tags".to_owned(), value: tags.clone() });
     params.insert("tags".to_owned(), Template::text(&tags));

@@ -29,6 +29,7 @@ mod protection;
 mod recreate;
 mod restore;
 mod steps;
+mod tags;
 pub mod template;
 mod unlisted;
 mod update;

@@ -1,14 +1,14 @@
 //! Options compared: which of a guest's options differ, what must be written, and what that costs.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{Address, Effect, FieldChange, Reason, ReasonCode};
 use super::drives::{self, holds_data, volume_of};
-use super::mark;
 use super::planner::Cluster;
 use super::template::{Hole, Template};
 use super::versions;
-use crate::desired::{DesiredGuest, DesiredOption, OptionValue, Unlisted};
+use crate::desired::{DesiredGuest, DesiredOption, OptionValue};
 use crate::live::LiveConfig;
 use crate::pve::compare::{differing_keys, is_assigned, is_default, is_drive, same_value, stem};
 use crate::pve::effect::{Takes, takes};
@@ -192,8 +192,14 @@ pub fn compare(guest: &DesiredGuest, seen: &Seen<'_>, secrets: &BTreeMap<String,
     // Both are in order, so they are walked side by side: nearly every option is as it should be.
     let mut live = seen.config.current.iter().peekable();
     for (name, desired) in &guest.options {
-        while live.next_if(|(other, _)| *other < name).is_some() {}
-        let current = live.peek().filter(|(other, _)| *other == name).map(|(_, text)| text.as_str());
+        let current = loop {
+            let Some((other, text)) = live.peek() else { break None };
+            match other.as_str().cmp(name) {
+                Ordering::Less => drop(live.next()),
+                Ordering::Equal => break Some(text.as_str()),
+                Ordering::Greater => break None,
+            }
+        };
         if seen.config.pending.is_empty() && is_the_same(desired, current) {
             continue;
         }
@@ -676,32 +682,4 @@ pub fn root_only(guest: &DesiredGuest, live: Option<&LiveConfig>, name: &str, va
                 .to_owned(),
         ),
     })
-}
-
-/// True where the guest bears the tags that it should bear. That it is false says nothing.
-pub fn has_wanted_tags(guest: &DesiredGuest, fleet: &str, live: &str) -> bool {
-    let bears = |tag: &str| value::split_list(live).any(|own| own == tag);
-    let is_own = |tag: &str| tag.strip_prefix("fleet-") == Some(fleet);
-    let listed = match guest.options.get("tags").map(|option| &option.value) {
-        Some(OptionValue::Text(text)) => text.as_str(),
-        Some(_) => return false,
-        None => "",
-    };
-    guest.unlisted != Unlisted::Remove && value::split_list(live).any(is_own) && value::split_list(listed).all(bears)
-}
-
-/// The tags that a guest should bear: what is listed and the fleet's own, and what others added.
-pub fn wanted_tags(guest: &DesiredGuest, fleet: &str, live: &BTreeSet<String>) -> BTreeSet<String> {
-    let ignored = is_ignored(&guest.ignore, "tags");
-    let mut tags = match guest.options.get("tags").map(|option| &option.value) {
-        Some(OptionValue::Text(text)) if !ignored => value::parse_tags(text),
-        _ => BTreeSet::new(),
-    };
-    let exact = guest.unlisted == Unlisted::Remove
-        || guest.options.get("tags").is_some_and(|option| option.value == OptionValue::Absent);
-    if !exact || ignored {
-        tags.extend(live.iter().cloned());
-    }
-    tags.insert(mark::fleet_tag(fleet));
-    tags
 }

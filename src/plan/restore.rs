@@ -6,9 +6,9 @@ use super::clone::{Likeness, change_after};
 use super::create::{Refusal, candidates, choose_id, description, first_fitting, name_option, refuse};
 use super::document::{Call, Change, Effect, Expect, FieldChange, Reason, ReasonCode, State, Step, StepKind};
 use super::drives::volume_of;
-use super::options;
 use super::planner::Cluster;
 use super::preflight::Needs;
+use super::tags;
 use super::template::Template;
 use super::vmids::NewIds;
 use crate::desired::{DesiredGuest, DriveForm, OptionValue, Spanned};
@@ -75,7 +75,7 @@ pub(super) fn from_backup(
     let inherited = inside.get("description").map_or("", String::as_str);
     let (text, text_expect) = description(cluster, guest, vmid, inherited, BTreeMap::new());
     let live_tags: BTreeSet<String> = inside.get("tags").map(|tags| parse_tags(tags)).unwrap_or_default();
-    let tags = print_tags(&options::wanted_tags(guest, cluster.fleet, &live_tags));
+    let tags = print_tags(&tags::wanted(guest, cluster.fleet, &live_tags));
     let mut params = BTreeMap::from([
         ("vmid".to_owned(), vmid_text.clone()),
         (name_option(guest.kind).to_owned(), Template::text(&guest.name)),

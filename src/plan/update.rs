@@ -19,6 +19,7 @@ use super::planner::Cluster;
 use super::preflight::Needs;
 use super::protection;
 use super::steps::{Sequence, Target};
+use super::tags;
 use super::template::Template;
 use crate::desired::{DesiredGuest, DesiredOption, OptionValue, Power};
 use crate::live::{LiveConfig, LiveGuest, Read};
@@ -138,9 +139,9 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
         fields.push(field);
     }
     let live_tags = config.effective("tags").unwrap_or_default();
-    let retagged = (!options::has_wanted_tags(guest, cluster.fleet, live_tags)).then(|| {
+    let retagged = (!tags::are_there(guest, cluster.fleet, live_tags)).then(|| {
         let live_tags = parse_tags(live_tags);
-        (options::wanted_tags(guest, cluster.fleet, &live_tags), live_tags)
+        (tags::wanted(guest, cluster.fleet, &live_tags), live_tags)
     });
     if let Some((tags, live_tags)) = retagged.filter(|(tags, live_tags)| tags != live_tags) {
         let show = |tags: &BTreeSet<String>| Some(print_tags(tags)).filter(|text| !text.is_empty());
