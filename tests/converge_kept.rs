@@ -50,6 +50,7 @@ async fn an_empty_manifest_prunes_nothing_unless_that_is_accepted() {
     let plan = plan_with(&world, empty, &options(true, &[])).await;
     assert_eq!(has_steps(&plan), 0, "{}", text(&plan));
     assert!(text(&plan).contains("--accept empty:homelab"), "{}", text(&plan));
+    assert!(!text(&plan).contains("purge"), "{}", text(&plan));
     // By name it is no matter of the whole.
     let plan = plan_with(&world, empty, &options(false, &["delete:production/prod-web-01"])).await;
     assert_eq!(has_steps(&plan), 1, "{}", text(&plan));

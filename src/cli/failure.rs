@@ -63,3 +63,21 @@ impl From<anyhow::Error> for Failure {
         Self::Error(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_does_not_come_to_an_end_is_no_fault_of_the_input() {
+        let unstable = || Diagnostic::error(NOT_STABLE, "the plan for c/web does not come to an end").hint("report it");
+        let wrong = || Diagnostic::error("unknown-option", "a VM has no option `x`");
+        for (problems, code) in
+            [(vec![unstable()], 1), (vec![wrong(), unstable()], 1), (vec![wrong()], USAGE), (vec![], USAGE)]
+        {
+            assert_eq!(Failure::problems(problems).exit_code(), code);
+        }
+        let text = Failure::problems(vec![unstable()]).text(false, 80);
+        assert!(text.contains("error[plan-not-stable]: the plan for c/web") && text.contains("report it"), "{text}");
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::accept::{Acceptance, AcceptanceKind};
 use super::document::{Action, Change, ClusterPlan, Expect, Reason, ReasonCode, State, Step, StepKind};
+use super::orphans::PURGES;
 use super::planner::{Cluster, PlanOptions, matches_address};
 use crate::desired::{Desired, Guards, Power};
 
@@ -38,14 +39,17 @@ pub fn of_cluster(cluster: &Cluster<'_>, guards: Guards, owned: usize, changes: 
 
 fn block(changes: &mut [Change], words: &str, kind: &str, of_class: impl Fn(&Change) -> bool) {
     for change in changes.iter_mut().filter(|change| change.has_steps() && of_class(change)) {
-        change.steps.clear();
-        change.state = State::Blocked;
-        change.reason = Some(Reason {
-            code: ReasonCode::Guard,
-            words: words.to_owned(),
-            hint: Some(format!("--accept {kind}:{}, or raise the guard in the manifest", change.address)),
-        });
+        let hint = format!("--accept {kind}:{}, or raise the guard in the manifest", change.address);
+        hold_back(change, words.to_owned(), hint);
     }
+}
+
+/// Nothing is done to the guest, so nothing is told of what that would have taken with it.
+fn hold_back(change: &mut Change, words: String, hint: String) {
+    change.steps.clear();
+    change.notes.retain(|note| note != PURGES);
+    change.state = State::Blocked;
+    change.reason = Some(Reason { code: ReasonCode::Guard, words, hint: Some(hint) });
 }
 
 /// The guards hold for all clusters together, too.
@@ -98,13 +102,8 @@ pub fn of_nothing(
     };
     let changes = clusters.values_mut().flat_map(|cluster| &mut cluster.changes);
     for change in changes.filter(|change| change.action == Action::Delete && change.has_steps() && !by_name(change)) {
-        change.steps.clear();
-        change.state = State::Blocked;
-        change.reason = Some(Reason {
-            code: ReasonCode::Guard,
-            words: format!("the manifest has no guest, and fleet {} owns {total}", desired.fleet),
-            hint: Some(format!("--accept empty:{}, or see that the whole manifest was read", desired.fleet)),
-        });
+        let words = format!("the manifest has no guest, and fleet {} owns {total}", desired.fleet);
+        hold_back(change, words, format!("--accept empty:{}, or see that the whole manifest was read", desired.fleet));
     }
     None
 }
@@ -127,12 +126,8 @@ fn guard_class(
         return;
     }
     for change in clusters.values_mut().flat_map(|cluster| &mut cluster.changes).filter(|change| is_counted(change)) {
-        change.steps.clear();
-        change.state = State::Blocked;
-        change.reason = Some(Reason {
-            code: ReasonCode::Guard,
-            words: format!("{total} guests would be {verb} in all; the guards allow {limit} ({guard})"),
-            hint: Some(format!("--accept {}:{}, or raise the guard in the manifest", kind.word(), change.address)),
-        });
+        let words = format!("{total} guests would be {verb} in all; the guards allow {limit} ({guard})");
+        let hint = format!("--accept {}:{}, or raise the guard in the manifest", kind.word(), change.address);
+        hold_back(change, words, hint);
     }
 }

@@ -17,6 +17,9 @@ use crate::pve::compare::{is_drive, stem};
 use crate::pve::http::Method;
 use crate::pve::value::{GuestKind, Vmid, storage_of};
 
+/// What goes with a guest besides its volumes.
+pub const PURGES: &str = "purge also removes its backup jobs, replication jobs and HA resource";
+
 /// Plans the deletion of an orphan, or says what it needs.
 ///
 /// A name that another guest bears too says nothing: then only the vmid accepts the deletion.
@@ -88,7 +91,7 @@ pub fn orphan(
         return change;
     }
     change.steps = steps;
-    change.notes.push("purge also removes its backup jobs, replication jobs and HA resource".to_owned());
+    change.notes.push(PURGES.to_owned());
     change
 }
 
