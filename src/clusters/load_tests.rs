@@ -276,7 +276,7 @@ const ROWS: &[(&str, &str)] = &[
         "@u @t MAX_ALLOCATIONS_PER_STORAGE=1 MAX_ALLOCATIONS_PER_NODE=2 MAX_ALLOCATIONS=3",
         "https://h:8006, @t, system, allocations=1/2/3",
     ),
-    ("@u @t MAX_ALLOCATIONS=20", "https://h:8006, @t, system, allocations=4/4/20"),
+    ("@u @t MAX_ALLOCATIONS=20", "https://h:8006, @t, system, allocations=6/6/20"),
     ("@u @t MAX_ALLOCATIONS=0", "error: MAX_ALLOCATIONS: `0` is not a number of allocations, 1 to 256"),
     ("@u @t MAX_ALLOCATIONS_PER_NODE=-1", "error: `-1` is not a number of allocations, 1 to 64"),
     ("@u @t MAX_ALLOCATIONS_PER_STORAGE=65", "error: `65` is not a number of allocations, 1 to 64"),

@@ -105,7 +105,7 @@ impl Allocations {
 
 impl Default for Allocations {
     fn default() -> Self {
-        Self { per_storage: 4, per_node: 4, in_all: 16 }
+        Self { per_storage: 6, per_node: 6, in_all: 24 }
     }
 }
 

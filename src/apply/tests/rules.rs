@@ -325,7 +325,7 @@ async fn a_container_is_a_template_when_its_task_has_ended() {
 #[tokio::test(start_paused = true)]
 async fn clones_and_guests_keep_to_their_limits() {
     // A stopped VM serves as many as its node may make at once; one that runs, one after the other.
-    for (running, per_node, most) in [(false, None, 4), (false, Some(3), 3), (true, Some(3), 1)] {
+    for (running, per_node, most) in [(false, None, 6), (false, Some(3), 3), (true, Some(3), 1)] {
         let toy = Toy::new().with(100, ToyGuest { running, ..web() });
         let clones = (110..120).map(|vmid| {
             let name = format!("n{vmid}");
