@@ -179,7 +179,8 @@ async fn run(
     };
     let progress = Arc::new(Progress::new(terminal.quiet, terminal.log.verbosity > 0));
     let (cancel, cancelled) = watch::channel(Cancel::No);
-    let listener = tokio::spawn(listen(cancel, Arc::clone(&progress)));
+    let signals = Signals::catch().context("signals cannot be caught")?;
+    let listener = tokio::spawn(listen(signals, cancel, Arc::clone(&progress)));
     let stream = Stream::of(&command.output);
     let events = |event: &apply::Event| {
         stream.event(event);
@@ -245,12 +246,9 @@ impl Stream {
 }
 
 /// Ctrl-C or SIGTERM once: nothing new is sent, what runs is waited for. Twice: leave.
-async fn listen(cancel: watch::Sender<Cancel>, progress: Arc<Progress>) {
+async fn listen(mut signals: Signals, cancel: watch::Sender<Cancel>, progress: Arc<Progress>) {
     let mut wanted = Cancel::No;
-    loop {
-        if interrupted().await.is_err() {
-            return;
-        }
+    while signals.next().await {
         wanted = if wanted == Cancel::No { Cancel::Finish } else { Cancel::Leave };
         let words = match wanted {
             Cancel::Leave => "leaving at once; the tasks that run go on in Proxmox",
@@ -263,17 +261,37 @@ async fn listen(cancel: watch::Sender<Cancel>, progress: Arc<Progress>) {
     }
 }
 
-async fn interrupted() -> io::Result<()> {
+/// The signals that stop a run. They are caught from the moment this is made, so that none is lost between two.
+struct Signals {
     #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
         }
+        #[cfg(not(unix))]
+        Ok(Self {})
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+
+    /// Waits for one; false when there will be no more.
+    async fn next(&mut self) -> bool {
+        #[cfg(unix)]
+        {
+            tokio::select! {
+                signal = self.interrupt.recv() => signal.is_some(),
+                signal = self.terminate.recv() => signal.is_some(),
+            }
+        }
+        #[cfg(not(unix))]
+        tokio::signal::ctrl_c().await.is_ok()
+    }
 }
 
 /// A file whose lines are on disk before the call that they tell of is sent.
