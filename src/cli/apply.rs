@@ -177,7 +177,7 @@ async fn run(
         timeout: Duration::from_secs(command.timeout),
         allocations,
     };
-    let progress = Arc::new(Progress::new(terminal.quiet, terminal.log.verbosity > 0));
+    let progress = Arc::new(Progress::new(terminal.quiet, terminal.log.verbosity > 0, terminal.err.width));
     let (cancel, cancelled) = watch::channel(Cancel::No);
     let signals = Signals::catch().context("signals cannot be caught")?;
     let listener = tokio::spawn(listen(signals, cancel, Arc::clone(&progress)));
