@@ -125,6 +125,9 @@ pub enum Command {
     /// Plans, shows the plan, asks, and carries it out: each guest's steps in order, several guests at once, every
     /// guest read before and after each write. Run it again after any interruption: it goes on where it was.
     ///
+    /// After Ctrl-C or SIGTERM nothing new is sent, and what runs is waited for; after a second one it leaves at once and
+    /// names the tasks that go on, which the next run joins. A reader that goes away, as in `| head`, stops nothing.
+    ///
     /// Exit code: 0 done or nothing to do; 1 an error, or you said no; 3 all that is left is blocked; 4 the plan is
     /// stale (--plan-id); 5 something of the plan is not done; 6 applied, and differences are left; 64 the input is
     /// wrong or approval is missing.
