@@ -120,8 +120,12 @@ fn wanted(guest: &DesiredGuest) -> Option<Option<Options>> {
 /// Plans a guest's HA resource. A guest that is not there yet has none.
 pub fn plan(cluster: &Cluster<'_>, guest: &DesiredGuest, live: Option<&LiveGuest>, target: &Target) -> HaChange {
     let mut out = HaChange::default();
-    let present = match (&cluster.live.ha, live) {
-        (Read::Known(resources), Some(live)) if !resources.is_empty() => resources.get(&sid(live.kind, live.vmid)),
+    let present = match (live.map(|live| (live, &live.ha)), &cluster.live.ha) {
+        // What is known of this guest alone comes first.
+        (Some((_, Some(own))), _) => own.known(),
+        (Some((live, None)), Read::Known(resources)) if !resources.is_empty() => {
+            resources.get(&sid(live.kind, live.vmid))
+        }
         _ => None,
     };
     out.state = present.map(|options| options.get("state").map_or("started", String::as_str).to_owned());

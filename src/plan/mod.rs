@@ -23,6 +23,7 @@ mod options;
 mod order;
 mod orphans;
 mod planner;
+mod played;
 mod preflight;
 pub mod privileges;
 mod protection;

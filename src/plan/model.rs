@@ -1,32 +1,50 @@
 //! The planner plays its own plan: a guest as it will be after its steps, planned again, must need nothing.
 //!
-//! It holds for what sets, removes and takes back options, and for power, pool and cloud-init drive, of guests that are
-//! there. Not played: steps that make, move, grow, attach or destroy volumes, reboots and templates, moves to other
-//! nodes, HA, and guests that are made or deleted; apply reads each of these again after the step.
+//! It holds for guests that are there, and for those that are made from nothing, the making again of one that was
+//! destroyed among them; `played` says what steps lead to. Clones and restored guests are as what they are made of, which
+//! their steps do not say: apply reads them again after each step.
 
-use super::document::{Action, Change, Expect, FieldChange, State, StepKind};
-use super::drives::volume_of;
-use super::mark::{self, Mark, Marked};
+use super::document::{Action, Change, FieldChange, State};
+use super::mark::Mark;
 use super::planner::Cluster;
-use super::template::Hole;
+use super::played::{made, play};
 use super::update;
 use crate::desired::DesiredGuest;
 use crate::diagnostics::Diagnostic;
-use crate::live::{LiveConfig, LiveGuest, Read};
-use crate::pve::compare::is_drive;
-use crate::pve::value::{allocation, parse_tags};
+use crate::live::LiveGuest;
 
 /// The code of the diagnostic for a plan that would not come to an end: a bug of the planner, not of its input.
 pub const NOT_STABLE: &str = "plan-not-stable";
 
 /// A bug, where planning the guest again after its steps would change it again.
 pub fn check(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, change: &Change) -> Option<Diagnostic> {
-    let is_played = matches!(change.action, Action::Update | Action::Adopt) && change.state == State::Ready;
+    let is_played =
+        matches!(change.action, Action::Update | Action::Adopt | Action::Migrate) && change.state == State::Ready;
     if !is_played || !change.has_steps() {
         return None;
     }
-    let (after, mark) = play(live, change)?;
-    verdict(change, &update::update(cluster, guest, &after, Some(&mark)))
+    again(cluster, guest, change, play(live, change)?)
+}
+
+/// The same for a guest that is made.
+pub fn check_made(cluster: &Cluster<'_>, guest: &DesiredGuest, change: &Change) -> Option<Diagnostic> {
+    if !matches!(change.action, Action::Create | Action::Recreate) || !change.has_steps() {
+        return None;
+    }
+    again(cluster, guest, change, made(guest, change)?)
+}
+
+fn again(
+    cluster: &Cluster<'_>,
+    guest: &DesiredGuest,
+    change: &Change,
+    (after, mark): (LiveGuest, Mark),
+) -> Option<Diagnostic> {
+    // What is accepted counts for the plan itself alone.
+    let used = cluster.used.borrow().clone();
+    let again = update::update(cluster, guest, &after, Some(&mark));
+    cluster.used.replace(used);
+    verdict(change, &again)
 }
 
 fn verdict(change: &Change, again: &Change) -> Option<Diagnostic> {
@@ -43,63 +61,12 @@ fn verdict(change: &Change, again: &Change) -> Option<Diagnostic> {
     Some(Diagnostic::error(NOT_STABLE, words).hint(hint))
 }
 
-/// The guest and its mark after the steps; nothing where one of them is not played.
-fn play(live: &LiveGuest, change: &Change) -> Option<(LiveGuest, Mark)> {
-    let mut after = live.clone();
-    let Read::Known(config) = &mut after.config else { return None };
-    for step in &change.steps {
-        let is_played = matches!(
-            step.kind,
-            StepKind::Configure | StepKind::Start | StepKind::Shutdown | StepKind::Pool | StepKind::CloudInit
-        );
-        if !is_played {
-            return None;
-        }
-        // A secret is not read back; that there is one is.
-        for (name, value) in &step.call.params {
-            if value.holes().any(|hole| matches!(hole, Hole::Secret(_))) {
-                config.current.insert(name.clone(), "(secret)".to_owned());
-            }
-        }
-        for expect in &step.expect {
-            match expect {
-                Expect::Option { name, value } => set(live, config, name, value)?,
-                Expect::NoOption { name } if !is_drive(live.kind, name) => {
-                    config.current.remove(name);
-                    config.pending.remove(name);
-                }
-                Expect::Power(power) => after.power = Read::Known(*power),
-                Expect::Pool(pool) => after.pool = Some(pool.clone()),
-                Expect::Exists => {}
-                _ => return None,
-            }
-        }
-    }
-    after.tags = config.effective("tags").map(parse_tags).unwrap_or_default();
-    match mark::read(config.effective("description").unwrap_or_default()) {
-        Marked::By(mark) => Some((after, mark)),
-        _ => None,
-    }
-}
-
-/// An option is set; nothing for a drive whose volume is not known before.
-fn set(live: &LiveGuest, config: &mut LiveConfig, name: &str, value: &str) -> Option<()> {
-    if is_drive(live.kind, name) {
-        let volume = volume_of(value);
-        let is_there = config.effective(name).is_some_and(|text| volume_of(text) == volume);
-        if !is_there || allocation(volume).is_some() {
-            return None;
-        }
-    }
-    config.current.insert(name.to_owned(), value.to_owned());
-    config.pending.remove(name);
-    Some(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::plan::Base;
+    use crate::plan::{Base, Expect};
 
     fn guest() -> LiveGuest {
         serde_json::from_value(serde_json::json!({
@@ -128,15 +95,35 @@ mod tests {
 
     const LINE: &str = "<!-- pvefleet v1 cluster=c fleet=t guest=qemu/web vmid=100 -->";
 
+    fn after(change: &Change) -> Option<BTreeMap<String, String>> {
+        Some(play(&guest(), change)?.0.config.known()?.current.clone())
+    }
+
     #[test]
     fn steps_are_played_and_unknown_volumes_are_not_guessed() {
-        let marked = option("description", LINE);
-        let (after, mark) = play(&guest(), &change(serde_json::json!([option("cores", "2"), marked]))).unwrap();
-        assert_eq!(after.config.known().and_then(|config| config.effective("cores")), Some("2"));
+        let marked = || option("description", LINE);
+        let (_, mark) = play(&guest(), &change(serde_json::json!([marked()]))).unwrap();
         assert_eq!(mark.guest, "web");
-        for expect in [option("scsi1", "fast:8"), option("scsi0", "other:vm-100-disk-0")] {
-            assert!(play(&guest(), &change(serde_json::json!([expect, option("description", LINE)]))).is_none());
+        let size = Expect::Size { drive: "scsi0".to_owned(), size: "2G".to_owned() };
+        let storage = Expect::Storage { drive: "scsi0".to_owned(), storage: "slow".to_owned() };
+        let gone = Expect::NoOption { name: "scsi0".to_owned() };
+        for (expects, key, expected) in [
+            (vec![option("cores", "2")], "cores", Some("2")),
+            (vec![option("scsi1", "fast:8,ssd=1")], "scsi1", Some("fast:vm-0-disk-scsi1,size=8G,ssd=1")),
+            (vec![option("scsi0", "ssd=1")], "scsi0", Some("fast:vm-100-disk-0,size=1G,ssd=1")),
+            (vec![serde_json::to_value(size).unwrap()], "scsi0", Some("fast:vm-100-disk-0,size=2G")),
+            // Without `delete`, the source stays.
+            (vec![serde_json::to_value(&storage).unwrap()], "scsi0", Some("slow:vm-100-disk-0,size=1G")),
+            (vec![serde_json::to_value(&storage).unwrap()], "unused0", Some("fast:vm-100-disk-0")),
+            (vec![serde_json::to_value(&gone).unwrap()], "unused0", Some("fast:vm-100-disk-0")),
+            (vec![serde_json::to_value(&gone).unwrap(), option("virtio0", "fast:vm-100-disk-0")], "unused0", None),
+        ] {
+            let expects = expects.into_iter().chain([marked()]).collect();
+            let expects = serde_json::Value::Array(expects);
+            let now = after(&change(expects.clone())).unwrap_or_else(|| panic!("{expects}"));
+            assert_eq!(now.get(key).map(String::as_str), expected, "{now:?}");
         }
+        assert!(after(&change(serde_json::json!([option("scsi0", "other:vm-100-disk-0"), marked()]))).is_none());
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub struct Cluster<'a> {
     /// Guests that might be one which is not found: unfinished ones, and those whose name or notes are not known.
     doubtful: Vec<&'a LiveGuest>,
     unread: Vec<Unread>,
-    used: &'a RefCell<BTreeSet<Acceptance>>,
+    pub(super) used: &'a RefCell<BTreeSet<Acceptance>>,
     /// Plans that would not come to an end.
     unstable: &'a RefCell<Vec<Diagnostic>>,
 }
@@ -385,6 +385,7 @@ impl Cluster<'_> {
                 self.unstable.borrow_mut().extend(model::check(self, guest, live, &change));
                 if guest.recreate.as_ref().is_some_and(|recreate| recreate.value) {
                     change = recreate::recreate(self, guest, live, change, ids);
+                    self.unstable.borrow_mut().extend(model::check_made(self, guest, &change));
                 }
                 if guest.adopt {
                     change.notes.push("it is adopted; `adopt` is no longer needed".to_owned());
@@ -410,7 +411,11 @@ impl Cluster<'_> {
                 change.notes.push("it is let go; the entry can be removed".to_owned());
                 change
             }
-            Found::Nowhere => create::create(self, guest, ids),
+            Found::Nowhere => {
+                let change = create::create(self, guest, ids);
+                self.unstable.borrow_mut().extend(model::check_made(self, guest, &change));
+                change
+            }
             Found::Refused(reason) => {
                 claimed.extend(guest.vmid);
                 let mut change = self.change(self.address(guest, guest.vmid), guest);
