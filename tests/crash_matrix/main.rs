@@ -26,6 +26,8 @@ mod mishap;
 #[path = "../plan_properties/observer.rs"]
 #[expect(dead_code, reason = "each test binary uses its own part of it")]
 mod observer;
+#[path = "../support/parallel.rs"]
+mod parallel;
 mod runs;
 mod scenarios;
 mod stage;
@@ -34,8 +36,6 @@ mod support;
 mod writers;
 
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use defects::Defect;
 use dice::Dice;
@@ -92,26 +92,9 @@ fn trials(index: usize, stage: &Stage, share: &Share) -> Vec<Trial> {
     trials
 }
 
-/// Does it for every number on all processors.
+/// Does it for every number below this one on all processors.
 fn on_all<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        return;
-                    }
-                    let result = work(number);
-                    results.lock().unwrap().push((number, result));
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().unwrap();
-    results.sort_by_key(|(number, _)| *number);
+    let results = parallel::all(0..count as u64, |number| work(usize::try_from(number).unwrap()));
     results.into_iter().map(|(_, result)| result).collect()
 }
 

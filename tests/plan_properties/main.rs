@@ -17,16 +17,17 @@ mod defects;
 mod dice;
 mod judge;
 mod observer;
+#[path = "../support/parallel.rs"]
+mod parallel;
 mod reading;
 mod run;
 #[path = "../support/mod.rs"]
 mod support;
 mod wishes;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use case::Case;
 use defects::Defect;
+use parallel::all;
 use run::{Stats, Violation};
 
 /// Cases of the everyday run.
@@ -43,28 +44,6 @@ fn check(seed: u64, defect: Option<Defect>) -> Result<Stats, Violation> {
         runtime.block_on(run::check(&Case::new(seed), defect))
     };
     std::panic::catch_unwind(run).unwrap_or_else(|_| run::violated("nothing panics", "see above"))
-}
-
-/// Does it for every number on all processors, and gives the results by number.
-fn all<T: Send>(numbers: std::ops::Range<u64>, work: impl Fn(u64) -> T + Sync) -> Vec<(u64, T)> {
-    let next = AtomicU64::new(numbers.start);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut results: Vec<(u64, T)> = std::thread::scope(|scope| {
-        let worker = || {
-            let mut results = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= numbers.end {
-                    return results;
-                }
-                results.push((number, work(number)));
-            }
-        };
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
-    });
-    results.sort_by_key(|(number, _)| *number);
-    results
 }
 
 #[test]
