@@ -13,6 +13,7 @@ use super::fill::{Secrets, has_secret};
 use super::gate::{Gates, Passage};
 use super::join::Earlier;
 use super::journal::Journal;
+use super::moved;
 use super::outcome::{GuestOutcome, GuestResult, blocked_fields};
 use super::recover::{self, Decision, Tries};
 use super::state::{self, Held, Standing};
@@ -202,9 +203,9 @@ impl Runner {
         };
         if waited {
             let now = self.read().await;
-            let moved = state::moved(&self.change, index, &before, &now, false);
-            if !moved.is_empty() {
-                let words = format!("while this step waited for its turn: {}", moved.join("; "));
+            let seen = moved::moved(&self.change, index, &before, &now, false);
+            if !seen.is_empty() {
+                let words = format!("while this step waited for its turn: {}", seen.join("; "));
                 return Err(Stop::new(GuestResult::Stale, words));
             }
             before = now;
@@ -224,7 +225,7 @@ impl Runner {
                     drop(passage);
                     let live = self.verify(index, &before, deadline).await?;
                     self.emit(done(None));
-                    let meddled = state::meddled(&self.change, index, &before, &live);
+                    let meddled = moved::meddled(&self.change, index, &before, &live);
                     if !meddled.is_empty() && index + 1 < of {
                         self.steps_done = index + 1;
                         let words = format!("somebody changed it during: {}: {}", step.words, meddled.join("; "));
@@ -284,11 +285,11 @@ impl Runner {
             return Err(Stop::new(GuestResult::Failed, format!("it could not be read: {reason}")));
         }
         let partly = self.change.steps[index].kind == StepKind::Configure;
-        let moved = state::moved(&self.change, index, &before, &now, partly);
-        if moved.is_empty() {
+        let seen = moved::moved(&self.change, index, &before, &now, partly);
+        if seen.is_empty() {
             return Ok(now);
         }
-        let words = format!("while this step waited to be repeated: {}", moved.join("; "));
+        let words = format!("while this step waited to be repeated: {}", seen.join("; "));
         Err(Stop::new(GuestResult::Stale, words))
     }
 
@@ -348,7 +349,7 @@ impl Runner {
                         let words = format!("{words}: sent, and the guest could not be read since: {reason}");
                         Stop::new(GuestResult::Undetermined, words)
                     }
-                    Held::No(seen) if state::unmoved(&self.change, index, before, &live, false) => {
+                    Held::No(seen) if moved::unmoved(&self.change, index, before, &live, false) => {
                         Stop::new(GuestResult::Failed, format!("{words}: Proxmox reported success, but {seen}"))
                     }
                     Held::No(seen) => Stop::new(GuestResult::Undetermined, format!("{words}: sent, but {seen}")),

@@ -16,6 +16,7 @@ mod guest;
 mod join;
 pub mod journal;
 mod meaning;
+mod moved;
 pub mod outcome;
 mod recover;
 mod run;

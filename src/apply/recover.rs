@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::moved;
 use super::outcome::GuestResult;
 use super::state::{self, Held};
 use crate::live::{LiveGuest, Read};
@@ -161,7 +162,7 @@ pub(super) fn decide(
         });
     }
     let options = step.kind == StepKind::Configure;
-    let unmoved = state::unmoved(change, index, before, now, options && !allocates(change, step));
+    let unmoved = moved::unmoved(change, index, before, now, options && !allocates(change, step));
     let waits = |tried: u32, limit: u32| {
         (tried < limit).then(|| FIRST_WAIT.saturating_mul(1 << tried.min(8)).min(LONGEST_WAIT)).map(Decision::Again)
     };
@@ -180,8 +181,8 @@ pub(super) fn decide(
         T::Conflict if unmoved => waits(tries.other, OTHER_TRIES)
             .unwrap_or_else(|| stop(GuestResult::Stale, format!("{text}; its configuration keeps changing"))),
         T::Conflict => {
-            let moved = state::moved(change, index, before, now, options && !allocates(change, step));
-            stop(GuestResult::Stale, format!("{text}; {}", moved.join("; ")))
+            let seen = moved::moved(change, index, before, now, options && !allocates(change, step));
+            stop(GuestResult::Stale, format!("{text}; {}", seen.join("; ")))
         }
         T::AnswerLost if unmoved && may_repeat(step) => waits(tries.other, OTHER_TRIES)
             .unwrap_or_else(|| stop(GuestResult::Undetermined, format!("{text}; the guest is as before"))),

@@ -39,7 +39,7 @@ pub(super) fn is_being_made(lock: Option<&str>) -> bool {
 }
 
 /// True for a step that makes a guest.
-fn is_making(step: &Step) -> bool {
+pub(super) fn is_making(step: &Step) -> bool {
     matches!(step.kind, StepKind::Create | StepKind::Clone)
 }
 
@@ -169,7 +169,7 @@ fn first_unheld(answers: impl Iterator<Item = Held>) -> Held {
     answers.filter(|held| *held != Held::Yes).min_by_key(|held| matches!(held, Held::No(_))).unwrap_or(Held::Yes)
 }
 
-fn written_options(steps: &[Step]) -> BTreeSet<&str> {
+pub(super) fn written_options(steps: &[Step]) -> BTreeSet<&str> {
     steps.iter().flat_map(|step| &step.expect).filter_map(Expect::option).collect()
 }
 
@@ -417,105 +417,6 @@ fn with_vmid(change: &Change, template: &Template) -> String {
     template.0.iter().map(|part| if let Part::Text(text) = part { text.as_str() } else { vmid.as_str() }).collect()
 }
 
-/// True when nothing that this change is about differs between two reads, but for what the step itself writes.
-///
-/// With `partly`, an option that already is as the step wants counts as unmoved: a write of options is not atomic.
-pub(super) fn unmoved(
-    change: &Change,
-    index: usize,
-    before: &Read<LiveGuest>,
-    now: &Read<LiveGuest>,
-    partly: bool,
-) -> bool {
-    moved(change, index, before, now, partly).is_empty()
-}
-
-/// What of the things that this change is about differs between two reads, in words; as [`unmoved`].
-pub(super) fn moved(
-    change: &Change,
-    index: usize,
-    before: &Read<LiveGuest>,
-    now: &Read<LiveGuest>,
-    partly: bool,
-) -> Vec<String> {
-    let (before, now_guest) = match (before, now) {
-        (Read::Absent, Read::Absent) => return Vec::new(),
-        (Read::Known(before), Read::Known(now)) => (before, now),
-        (Read::Known(_), Read::Absent) => return vec!["the guest is gone".to_owned()],
-        (_, Read::Known(_)) => return vec!["the guest is there now".to_owned()],
-        _ => return vec!["the guest could not be read".to_owned()],
-    };
-    let (Some(old), Some(new)) = (before.config.known(), now_guest.config.known()) else {
-        return vec!["its configuration could not be read".to_owned()];
-    };
-    let Some(step) = change.steps.get(index) else { return Vec::new() };
-    let mut found = Vec::new();
-    let mut compare = |what: &str, same: bool| {
-        if !same {
-            found.push(format!("{what} changed meanwhile"));
-        }
-    };
-    compare("its HA resource", before.ha == now_guest.ha);
-    compare("its power state", before.power == now_guest.power);
-    compare("whether it is a template", before.template == now_guest.template);
-    compare("its lock", before.lock == now_guest.lock);
-    for option in concerned(change) {
-        let unchanged =
-            old.current.get(option) == new.current.get(option) && old.pending.get(option) == new.pending.get(option);
-        let written = || {
-            let promises = step.expect.iter().filter(|expect| expect.option() == Some(option));
-            partly && promises.clone().any(|expect| held(change.address.kind, expect, now) == Held::Yes)
-        };
-        if !unchanged && !written() {
-            found.push(differs(option, old.effective(option), new.effective(option)));
-        }
-    }
-    found
-}
-
-/// The options that a change rests on or writes.
-fn concerned(change: &Change) -> BTreeSet<&str> {
-    let mut options: BTreeSet<&str> = written_options(&change.steps);
-    options.extend(change.base.current.keys().map(String::as_str));
-    options.extend(change.base.pending.keys().map(String::as_str));
-    options.insert("description");
-    options
-}
-
-fn differs(option: &str, old: Option<&str>, new: Option<&str>) -> String {
-    let show = |value: Option<&str>| value.map_or_else(|| "not set".to_owned(), |value| format!("'{}'", short(value)));
-    format!("{option} was {} and is {} now", show(old), show(new))
-}
-
-/// What somebody else changed while a step was carried out, in words: of the things that this change is about, what
-/// the step neither writes nor brings about.
-pub(super) fn meddled(change: &Change, index: usize, before: &Read<LiveGuest>, now: &Read<LiveGuest>) -> Vec<String> {
-    let (Some(before), Some(now_guest), Some(step)) = (before.known(), now.known(), change.steps.get(index)) else {
-        return Vec::new();
-    };
-    let (Some(old), Some(new)) = (before.config.known(), now_guest.config.known()) else { return Vec::new() };
-    if is_making(step) {
-        return Vec::new();
-    }
-    // Converting and moving rename volumes.
-    let renames = matches!(step.kind, StepKind::Template | StepKind::Migrate | StepKind::Move);
-    let kind = change.address.kind;
-    let is_touched = |option: &str| {
-        let written = step.expect.iter().any(|expect| expect.option() == Some(option));
-        // Proxmox itself takes a detached drive out of the boot order and lists it as unused.
-        let side_effect =
-            option == "boot" || option.starts_with("unused") || renames && compare::is_drive(kind, option);
-        written || side_effect || step.call.params.contains_key(option)
-    };
-    let same = |option: &str| match (old.effective(option), new.effective(option)) {
-        (None, None) => true,
-        (Some(old), Some(new)) => as_planned(kind, option, old, new),
-        _ => false,
-    };
-    let options = concerned(change).into_iter().filter(|option| !is_touched(option) && !same(option));
-    options.map(|option| differs(option, old.effective(option), new.effective(option))).collect()
-}
-
 /// The word for a power state.
 pub(super) const fn word(power: crate::live::Power) -> &'static str {
     match power {
@@ -525,7 +426,7 @@ pub(super) const fn word(power: crate::live::Power) -> &'static str {
 }
 
 /// A value as it fits in a line.
-fn short(value: &str) -> String {
+pub(super) fn short(value: &str) -> String {
     let line = value.replace('\n', " ");
     if line.chars().count() <= 80 { line } else { format!("{}…", line.chars().take(79).collect::<String>()) }
 }
