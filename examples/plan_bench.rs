@@ -168,6 +168,7 @@ fn live(fleet: &Desired, changed: usize) -> Live {
             )]
             .into(),
         ),
+        tag_rules: Read::Absent,
         free_ids: BTreeMap::new(),
         files: BTreeMap::new(),
         volume_ids: BTreeMap::new(),

@@ -21,7 +21,8 @@ use crate::pve::value::Vmid;
 /// names and no visible guest has, and for `preflight` 3K more and one for HA's rules where it has resources. A
 /// snapshot that is cloned and a backup that is restored cost one each. Where a guest without an id of its own is to be
 /// made, each storage of a node that holds volumes or backups costs one, a shared storage one in all. So does each
-/// storage, by content type, that holds what a guest may be made anew of.
+/// storage, by content type, that holds what a guest may be made anew of. Where tags are to change, and the token may not
+/// change the datacenter, its rules for tags cost one.
 pub async fn cluster(client: &dyn Reader, wanted: &Wanted) -> Read<LiveCluster> {
     read_cluster(client, wanted, false).await
 }
@@ -65,6 +66,7 @@ async fn read_cluster(client: &dyn Reader, wanted: &Wanted, every_guest: bool) -
         ha,
         ha_rules,
         permissions: read(permissions),
+        tag_rules: Read::Absent,
         free_ids,
         archives,
         files: BTreeMap::new(),
@@ -86,10 +88,28 @@ async fn read_cluster(client: &dyn Reader, wanted: &Wanted, every_guest: bool) -
     if wanted.preflight && (every_guest || volumes::are_wanted(wanted, &live.guests)) {
         live.volume_ids = volumes::ids(client, &live.storages).await;
     }
+    if wanted.preflight && (every_guest || tags_may_be_refused(wanted, &live)) {
+        live.tag_rules = read(get(client, &Request::get("/cluster/options"), rows::tag_rules).await);
+    }
     if wanted.preflight {
         live.files = volumes::files(client, &wanted.files_anew, &live.storages).await;
     }
     Read::Known(live)
+}
+
+/// True where a guest is to have other tags, and the token is one that the datacenter's rules are for.
+fn tags_may_be_refused(wanted: &Wanted, live: &LiveCluster) -> bool {
+    let Some(root) = live.permissions.known().and_then(|paths| paths.get("/")) else { return false };
+    // Who may not look at the datacenter's options is not shown its rules.
+    if root.contains_key("Sys.Modify") || !root.contains_key("Sys.Audit") {
+        return false;
+    }
+    let named = live.guests.values().filter_map(|guest| Some(((guest.kind, guest.name.known()?), guest)));
+    let named: BTreeMap<_, _> = named.collect();
+    wanted.tagged.iter().any(|((kind, name), (tags, others))| {
+        let seen = named.get(&(*kind, name)).map(|guest| &guest.tags);
+        seen.is_none_or(|seen| if *others { !tags.is_subset(seen) } else { tags != seen })
+    })
 }
 
 /// Reads who a cluster is, and nothing else.

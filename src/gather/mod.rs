@@ -45,6 +45,8 @@ pub struct Wanted {
     pub archives_anew: BTreeSet<String>,
     /// Images and templates of guests that may be made anew.
     pub files_anew: BTreeSet<FileAnew>,
+    /// The tags that guests are to bear, and whether they bear others besides.
+    pub tagged: BTreeMap<(GuestKind, String), (BTreeSet<String>, bool)>,
     /// Guests of the manifest without an id. Where one is not there, the ids that volumes bear are read.
     pub unnumbered: BTreeSet<(GuestKind, String)>,
     /// Also read what only a plan's checks beforehand need: storages, bridges, running tasks.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::live::{HaRule, Identity, LiveStorage, Power};
+use crate::live::{HaRule, Identity, LiveStorage, Power, TagRules};
 use crate::pve::ha;
 use crate::pve::value::{GuestKind, Vmid, parse_boolean, parse_tags, split_list};
 
@@ -210,6 +210,18 @@ pub(super) fn ha(answer: &Value) -> Option<BTreeMap<String, BTreeMap<String, Str
         Some((filled(row, "sid")?, options))
     };
     Some(rows(answer)?.iter().filter_map(row).collect())
+}
+
+/// Reads `/cluster/options`: what it says of tags.
+pub(super) fn tag_rules(answer: &Value) -> Option<TagRules> {
+    let options = answer.as_object()?;
+    let list = |name: &str| -> BTreeSet<String> {
+        let tags = options.get(name).and_then(Value::as_array).into_iter().flatten();
+        tags.filter_map(Value::as_str).map(str::to_lowercase).collect()
+    };
+    let allows = options.get("user-tag-access").and_then(|access| filled(access, "user-allow"));
+    let free = allows.is_none_or(|allows| allows == "free");
+    Some(TagRules { free, allowed: list("allowed-tags"), registered: list("registered-tags") })
 }
 
 /// Reads `/cluster/ha/rules`: where resources are kept. Rules about each other say nothing of nodes.

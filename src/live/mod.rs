@@ -83,6 +83,9 @@ pub struct LiveCluster {
     pub ha_rules: Read<Vec<HaRule>>,
     /// This token's privileges by path.
     pub permissions: Read<BTreeMap<String, BTreeMap<String, bool>>>,
+    /// The datacenter's rules for tags; absent where nothing is changed that they could stand in the way of.
+    #[serde(default = "absent", skip_serializing_if = "is_absent")]
+    pub tag_rules: Read<TagRules>,
     /// What `/cluster/nextid?vmid=` said of ids that the manifest names and no visible guest has: true means free.
     pub free_ids: BTreeMap<Vmid, Read<bool>>,
     /// The configurations in backups that guests are to be restored from, by volume.
@@ -97,6 +100,25 @@ pub struct LiveCluster {
     pub volume_ids: BTreeMap<String, Read<BTreeSet<Vmid>>>,
     /// Tasks that run now (`source=active`), per node.
     pub active_tasks: BTreeMap<String, Read<Vec<String>>>,
+}
+
+const fn absent<T>() -> Read<T> {
+    Read::Absent
+}
+
+fn is_absent<T>(read: &Read<T>) -> bool {
+    matches!(read, Read::Absent)
+}
+
+/// Which tags a token may set and remove that may not change the datacenter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagRules {
+    /// Any tag that is not registered.
+    pub free: bool,
+    /// These certainly.
+    pub allowed: BTreeSet<String>,
+    /// These never.
+    pub registered: BTreeSet<String>,
 }
 
 fn not_read<T>() -> Read<T> {

@@ -9,8 +9,8 @@ use crate::client::Reader;
 use crate::desired::{CloneFrom, Desired};
 use crate::gather::{self, FileAnew, Wanted};
 use crate::live::{Live, Read};
-use crate::plan::made_of;
 use crate::plan::mark::fleet_tag;
+use crate::plan::{made_of, wanted_tags};
 
 /// For each cluster a client that can read, or why there is none.
 pub type Readers = BTreeMap<String, Result<Arc<dyn Reader>, String>>;
@@ -86,6 +86,8 @@ pub(super) fn wanted(desired: &Desired, cluster: &str) -> Wanted {
         made_of(guest).into_iter().map(file)
     });
     let files_anew = files_anew.collect();
+    let guests = desired.clusters.get(cluster).into_iter().flat_map(|cluster| &cluster.guests);
+    let tagged = guests.map(|guest| ((guest.kind, guest.name.clone()), wanted_tags(guest, &desired.fleet))).collect();
     let fleet_tag = fleet_tag(&desired.fleet);
     Wanted {
         fleet_tag,
@@ -96,6 +98,7 @@ pub(super) fn wanted(desired: &Desired, cluster: &str) -> Wanted {
         archives,
         archives_anew,
         files_anew,
+        tagged,
         unnumbered,
         preflight: true,
     }

@@ -287,7 +287,11 @@ pub(super) fn change_after(
     let guest = &defaults::fill(guest, cluster.desired, &foretold);
     let seen = Seen::of_new(cluster, &foretold, &change.address);
     let mut found = options::compare(guest, &seen, &BTreeMap::new());
-    let tags = tags::wanted(guest, cluster.fleet, &foretold.effective("tags").map(parse_tags).unwrap_or_default());
+    let inherited_tags = foretold.effective("tags").map(parse_tags).unwrap_or_default();
+    let tags = tags::wanted(guest, cluster.fleet, &inherited_tags);
+    if let Some(reason) = cluster.why_not_tagged(&inherited_tags, &tags) {
+        return Err((State::Blocked, reason));
+    }
     change.fields.push(tags_field(guest, None, &print_tags(&tags)));
     change.fields.extend(description_field(guest));
     found.writes.push(Write::Set {

@@ -222,7 +222,11 @@ fn from_nothing(
     if let Some(reason) = change.fields.iter().find_map(|field| field.blocked.clone()) {
         return Err((State::Blocked, reason));
     }
-    let tags = print_tags(&tags::wanted(guest, cluster.fleet, &BTreeSet::new()));
+    let tags = tags::wanted(guest, cluster.fleet, &BTreeSet::new());
+    if let Some(reason) = cluster.why_not_tagged(&BTreeSet::new(), &tags) {
+        return Err((State::Blocked, reason));
+    }
+    let tags = print_tags(&tags);
     change.fields.push(tags_field(guest, None, &tags));
     expect.push(Expect::Option { name: "tags".to_owned(), value: tags.clone() });
     params.insert("tags".to_owned(), Template::text(&tags));

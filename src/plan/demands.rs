@@ -2,7 +2,7 @@
 //!
 //! Sources: the rule of each call (`schemas/pve`), and what the calls themselves look at besides: each option that is
 //! set or removed, storages that are written to, images that are read, bridges and mappings that are used.
-//! Not looked at: the datacenter's rules for tags (`registered-tags`, `user-tag-access`).
+//! The datacenter's rules for tags are looked at in `tags`.
 
 use super::document::{Reason, ReasonCode, Step, StepKind};
 use super::drives::{is_cloudinit, volume_of};

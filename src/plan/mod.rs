@@ -43,4 +43,5 @@ pub use lint::lint;
 pub use making::made_of;
 pub use model::NOT_STABLE;
 pub use planner::{PlanOptions, plan};
+pub use tags::wanted_tags;
 pub use template::{Hole, Part, Template};

@@ -1,9 +1,12 @@
-//! Which tags a guest should bear.
+//! Which tags a guest should bear, and whether the token may change them.
 
 use std::collections::BTreeSet;
 
+use super::demands::lacking;
+use super::document::{Reason, ReasonCode};
 use super::mark;
 use super::options::is_ignored;
+use super::planner::Cluster;
 use crate::desired::{DesiredGuest, OptionValue, Unlisted};
 use crate::pve::value;
 
@@ -33,4 +36,30 @@ pub fn wanted(guest: &DesiredGuest, fleet: &str, live: &BTreeSet<String>) -> BTr
     }
     tags.insert(mark::fleet_tag(fleet));
     tags
+}
+
+/// The tags that the manifest has a guest bear, and whether it may bear others besides.
+pub fn wanted_tags(guest: &DesiredGuest, fleet: &str) -> (BTreeSet<String>, bool) {
+    if guest.released {
+        return (BTreeSet::new(), false);
+    }
+    let other = BTreeSet::from(["other".to_owned()]);
+    let keeps_others = wanted(guest, fleet, &other).is_superset(&other);
+    (wanted(guest, fleet, &BTreeSet::new()), keeps_others)
+}
+
+impl Cluster<'_> {
+    /// Why the token may not change these tags to those: the datacenter's rules keep some to who may change them.
+    pub fn why_not_tagged(&self, old: &BTreeSet<String>, new: &BTreeSet<String>) -> Option<Reason> {
+        let rules = self.live.tag_rules.known().filter(|_| self.lacks("/", "Sys.Modify"))?;
+        let is_refused =
+            |tag: &&String| rules.registered.contains(*tag) || !rules.free && !rules.allowed.contains(*tag);
+        let tag = old.symmetric_difference(new).find(is_refused)?;
+        let hint = lacking("/", "Sys.Modify").hint.unwrap_or_default();
+        Some(Reason {
+            code: ReasonCode::Permission,
+            words: format!("the datacenter's rules for tags keep {tag} from this token, which lacks Sys.Modify on /"),
+            hint: Some(format!("allow it in `user-tag-access` and leave it out of `registered-tags`; or {hint}")),
+        })
+    }
 }

@@ -150,8 +150,11 @@ pub fn update(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, mar
             field.place = Some(option.place.clone());
             field.layer = Some(option.layer.clone());
         }
+        field.blocked = cluster.why_not_tagged(&live_tags, &tags);
+        if field.blocked.is_none() {
+            writes.push(set("tags", &print_tags(&tags)));
+        }
         fields.push(field);
-        writes.push(set("tags", &print_tags(&tags)));
     }
     let mut versions = recorded.clone();
     let wanted_versions = secret_versions(guest);
@@ -519,8 +522,14 @@ pub fn release(cluster: &Cluster<'_>, guest: &DesiredGuest, live: &LiveGuest, ma
         return change;
     }
     let text = mark::strip(config.effective("description").unwrap_or_default());
-    let mut tags = config.effective("tags").map(parse_tags).unwrap_or_default();
+    let live_tags = config.effective("tags").map(parse_tags).unwrap_or_default();
+    let mut tags = live_tags.clone();
     tags.remove(&mark::fleet_tag(cluster.fleet));
+    if let Some(reason) = cluster.why_not_tagged(&live_tags, &tags) {
+        change.state = State::Blocked;
+        change.reason = Some(reason);
+        return change;
+    }
     let write = |option: &str, value: String| {
         if value.is_empty() {
             return Write::Delete { option: option.to_owned(), effect: Effect::None };

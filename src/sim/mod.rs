@@ -39,6 +39,7 @@ mod routes;
 mod section;
 mod snapshot;
 mod storage_lock;
+mod tags;
 mod task;
 mod volume;
 

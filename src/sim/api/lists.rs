@@ -197,7 +197,9 @@ pub(in crate::sim) fn cluster_options(cluster: &mut Cluster, call: &Call) -> Out
         };
         object.insert(name.clone(), parsed);
     }
-    if let Some(tags) = options.get("registered-tags") {
+    if !cluster.sets_every_tag(&call.subject) {
+        object.insert("allowed-tags".to_owned(), json!(cluster.allowed_tags(&call.subject)));
+    } else if let Some(tags) = options.get("registered-tags") {
         let mut tags: Vec<&str> = split_list(tags).collect();
         tags.sort_unstable();
         object.insert("allowed-tags".to_owned(), json!(tags));

@@ -58,6 +58,7 @@ pub(in crate::sim) fn create(cluster: &mut Cluster, call: &Call) -> Outcome {
     for (key, value) in &options {
         update::permit(check, vmid, key, Some(value), unprivileged)?;
     }
+    cluster.permit_tags(&call.subject, None, options.get("tags").map(String::as_str))?;
     if restores {
         options.remove("unprivileged");
         if options.keys().any(|key| is_mount(key)) && !options.contains_key("rootfs") {

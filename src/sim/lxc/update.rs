@@ -41,6 +41,10 @@ pub(in crate::sim) fn update(cluster: &mut Cluster, call: &Call) -> Outcome {
     for key in delete.iter().chain(&revert) {
         permit(check, vmid, key, None, unprivileged)?;
     }
+    if set.contains_key("tags") || delete.iter().any(|key| key == "tags") {
+        let old = cluster.guests.get(&vmid).and_then(|guest| guest.config.current.get("tags"));
+        cluster.permit_tags(&call.subject, old.map(String::as_str), set.get("tags").map(String::as_str))?;
+    }
     for (key, value) in &set {
         permit(check, vmid, key, Some(value), unprivileged)?;
     }

@@ -94,7 +94,8 @@ pub(super) fn finish(
 ) -> Result<(), String> {
     let (node, subject) = (cluster.tasks[task].node.clone(), cluster.tasks[task].subject.clone());
     let mut made = Vec::new();
-    match build(cluster, task, vmid, &node, options, &mut made) {
+    let permitted = cluster.permit_tags(&subject, None, options.get("tags").map(String::as_str));
+    match permitted.and_then(|()| build(cluster, task, vmid, &node, options, &mut made)) {
         Ok(config) => {
             cluster.guests.insert(vmid, Guest { node: node.clone(), config, running: None });
         }

@@ -182,6 +182,13 @@ fn prepare(cluster: &mut Cluster, call: &Call) -> Result<Change, Failure> {
     for (key, value) in &set {
         permit::option(check, vmid, key, Some(value), current.get(key).map(String::as_str))?;
     }
+    if set.contains_key("tags") || delete.iter().any(|key| key == "tags") {
+        cluster.permit_tags(
+            &call.subject,
+            current.get("tags").map(String::as_str),
+            set.get("tags").map(String::as_str),
+        )?;
+    }
     for key in delete.iter().chain(&revert) {
         permit::option(check, vmid, key, None, current.get(key).map(String::as_str))?;
     }
