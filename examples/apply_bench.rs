@@ -221,8 +221,7 @@ fn applied(served: &Served, shape: Shape, parallel: Option<usize>) -> Applied {
             }
         };
         let clients = BTreeMap::from([(NAME.to_owned(), client)]);
-        let mut options = apply::Options::default();
-        options.parallel = parallel.unwrap_or(options.parallel);
+        let options = apply::Options { parallel, ..apply::Options::default() };
         let (_keep, cancel) = watch::channel(Cancel::No);
         let seen = lock(&served.running.cluster(NAME).unwrap()).requests();
         let started = Instant::now();

@@ -93,7 +93,7 @@ async fn options_are_set_beside_clones_that_wait() {
         }
     };
     let (_keep, cancel) = watch::channel(Cancel::No);
-    let options = apply::Options { parallel: 8, ..apply::Options::default() };
+    let options = apply::Options { parallel: Some(8), ..apply::Options::default() };
     let outcome = apply::run(&plan, &world.clients(), &Canary, &options, &Journal::none(), &events, cancel).await;
     assert_eq!(outcome.exit_code(&plan), 0, "{outcome:#?}");
     let ended = ended.into_inner().unwrap();

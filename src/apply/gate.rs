@@ -86,13 +86,13 @@ impl Facts {
                 });
             }
         }
-        for (cluster, local) in storages.join_all().await {
-            if let Read::Known(local) = local {
+        while let Some(read) = storages.join_next().await {
+            if let Ok((cluster, Read::Known(local))) = read {
                 facts.local.insert(cluster, local);
             }
         }
-        for (cluster, path, live) in sources.join_all().await {
-            if let Read::Known(guest) = live {
+        while let Some(read) = sources.join_next().await {
+            if let Ok((cluster, path, Read::Known(guest))) = read {
                 facts.sources.insert((cluster, path), source(&guest));
             }
         }

@@ -37,8 +37,8 @@ pub use run::run;
 /// How a run is carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Guests at once, in all clusters.
-    pub parallel: usize,
+    /// Guests at once, in all clusters; nothing for as many as suit the nodes: [`Options::PER_NODE`] for each.
+    pub parallel: Option<usize>,
     /// By cluster, how many steps that make or destroy volumes may be under way at once; the default for others.
     pub allocations: BTreeMap<String, Allocations>,
     /// Begin no other guest after one that failed.
@@ -48,15 +48,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// How many guests are worked on at once where nothing else is said: enough to keep the workers of a few nodes busy,
-    /// while most of the guests wait for an answer or a task.
-    pub const PARALLEL: usize = 32;
+    /// How many guests are worked on at once for each node where nothing else is said. Most of them wait for an answer or
+    /// a task: with fewer the workers of a node are idle at times, and with more the calls for guests that are made wait
+    /// behind those for others, while the locks that they need are idle. Measured with `examples/apply_bench.rs`.
+    pub const PER_NODE: usize = 12;
+    /// The fewest and the most that come of that.
+    pub const PARALLEL: std::ops::RangeInclusive<usize> = 16..=256;
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            parallel: Self::PARALLEL,
+            parallel: None,
             allocations: BTreeMap::new(),
             stop_on_error: false,
             // A full clone of a large disk takes its time.

@@ -1,6 +1,6 @@
 //! The run: begins guests as the queue allows, passes their events on, and folds the outcome.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -139,6 +139,17 @@ fn idle(change: &Change, result: GuestResult, words: Option<String>) -> GuestOut
     }
 }
 
+/// How many guests are worked on at once.
+fn places(changes: &[&Change], options: &Options) -> usize {
+    let of_nodes = || {
+        let begin = changes.iter().filter(|change| idle_result(change).is_none());
+        let nodes: BTreeSet<_> = begin.map(|change| (&change.address.cluster, &change.node)).collect();
+        let (least, most) = Options::PARALLEL.into_inner();
+        (nodes.len() * Options::PER_NODE).clamp(least, most)
+    };
+    options.parallel.unwrap_or_else(of_nodes)
+}
+
 /// What gates depend on; told to stop, nothing more is asked.
 async fn facts(
     plan: &Plan,
@@ -171,7 +182,7 @@ fn queue(changes: &[&Change], options: &Options, facts: &Facts) -> Queue {
         },
         length: facts.length(change),
     };
-    Queue::new(changes.iter().map(entry).collect(), options.parallel)
+    Queue::new(changes.iter().map(entry).collect(), places(changes, options))
 }
 
 /// What is known of a guest that runs, in case the run leaves without it.
@@ -377,9 +388,10 @@ impl Dispatcher<'_> {
     /// Reads every guest that was written to once more, and tells what differs from the plan's end.
     async fn check(&mut self, teller: &mut Teller<'_>) {
         let mut reads = JoinSet::new();
+        let places = places(&self.changes, &self.shared.options);
         let mut waiting = std::mem::take(&mut self.touched).into_iter();
         loop {
-            while reads.len() < self.shared.options.parallel.max(1) {
+            while reads.len() < places.max(1) {
                 let Some(index) = waiting.next() else { break };
                 let change = self.changes[index].clone();
                 let (Some(client), Some(vmid)) =
@@ -411,5 +423,33 @@ impl Dispatcher<'_> {
                 },
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::testing;
+    use crate::plan::{StepKind, Template};
+    use crate::pve::http::Method;
+
+    #[test]
+    fn places_grow_with_the_nodes_on_which_something_is_done() {
+        let on = |node: u32, steps: bool| {
+            let mut change = testing::change("a", "web", 100);
+            change.node = Some(format!("n{node}"));
+            if steps {
+                let path = Template::text("/nodes/n1/qemu/100/config");
+                change.steps.push(testing::step(StepKind::Configure, Method::Put, path, Vec::new()));
+            }
+            change
+        };
+        let of = |nodes: u32, parallel: Option<usize>| {
+            let changes: Vec<Change> = (0..nodes * 3).map(|n| on(n % nodes, true)).chain([on(999, false)]).collect();
+            let options = Options { parallel, ..Options::default() };
+            places(&changes.iter().collect::<Vec<_>>(), &options)
+        };
+        assert_eq!([1, 3, 16, 99].map(|nodes| of(nodes, None)), [16, 36, 192, 256]);
+        assert_eq!(of(16, Some(2)), 2);
     }
 }

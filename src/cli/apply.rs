@@ -172,7 +172,7 @@ async fn run(
     let journal =
         if plan.is_empty() { Journal::none() } else { open_journal(command.journal.as_deref(), plan, terminal)? };
     let options = apply::Options {
-        parallel: usize::from(command.parallel),
+        parallel: command.parallel.map(usize::from),
         stop_on_error: command.stop_on_error,
         timeout: Duration::from_secs(command.timeout),
         allocations,

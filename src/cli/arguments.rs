@@ -413,9 +413,9 @@ pub struct RehearseCommand {
     /// Let these faults happen, as `sim --faults` does.
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
-    /// Guests worked on at once, over all clusters.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub parallel: u16,
+    /// Guests worked on at once, over all clusters; by default 12 for each of their nodes, and 16 to 256.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallel: Option<u16>,
     /// Output.
     #[command(flatten)]
     pub document: Document,
@@ -458,9 +458,9 @@ pub struct ApplyCommand {
     /// Do not ask.
     #[arg(long)]
     pub auto_approve: bool,
-    /// Guests worked on at once, over all clusters.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub parallel: u16,
+    /// Guests worked on at once, over all clusters; by default 12 for each of their nodes, and 16 to 256.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallel: Option<u16>,
     /// Begin nothing new after the first failure.
     #[arg(long)]
     pub stop_on_error: bool,

@@ -358,7 +358,7 @@ async fn stop_on_error_begins_nothing_more() {
     let toy = Toy::new().with(100, web()).fault("PUT", 0, Fault::Refused(500, "no"));
     let mut run = Run::new();
     run.options.stop_on_error = true;
-    run.options.parallel = 1;
+    run.options.parallel = Some(1);
     let other = making(Action::Create, "new", 103, vec![create("new", 103, &[])]);
     let outcome = run.apply(&toy, &testing::plan("c1", vec![update(vec![resize(100, "scsi0", "48G")]), other])).await;
     assert_result(&outcome.guests[0], GuestResult::Failed);
@@ -372,7 +372,7 @@ async fn told_to_finish_it_waits_for_what_runs_and_sends_nothing_new() {
     let (sender, cancel) = watch::channel(Cancel::No);
     let mut run = Run::new();
     run.cancel = cancel;
-    run.options.parallel = 1;
+    run.options.parallel = Some(1);
     let other = making(Action::Create, "new", 103, vec![create("new", 103, &[])]);
     let steps = vec![resize(100, "scsi0", "48G"), power(100, Power::Running)];
     let plan = testing::plan("c1", vec![update(steps), other]);

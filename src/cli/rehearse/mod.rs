@@ -43,7 +43,7 @@ pub async fn run(command: &RehearseCommand, env_files: &[PathBuf], terminal: &Te
         Some(path) => sim::read_faults(path, &world::names(&stage.live)?)?,
         None => Vec::new(),
     };
-    let parallel = usize::from(command.parallel);
+    let parallel = command.parallel.map(usize::from);
     // Virtual time needs a runtime of its own: in it nothing really waits.
     let rehearsed = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
@@ -163,7 +163,7 @@ struct Rehearsed {
     otherwise: Vec<String>,
 }
 
-async fn rehearse(stage: Stage, faults: Vec<Fault>, parallel: usize) -> Result<Rehearsed, String> {
+async fn rehearse(stage: Stage, faults: Vec<Fault>, parallel: Option<usize>) -> Result<Rehearsed, String> {
     let start = Instant::now();
     let mut clients: BTreeMap<String, ClusterClient> = BTreeMap::new();
     for (name, part) in &stage.plan.clusters {
