@@ -22,6 +22,7 @@ use crate::client::ClusterClient;
 use crate::gather;
 use crate::live::{LiveGuest, Read};
 use crate::plan::{Change, Expect, Hole, Step, StepKind, Template};
+use crate::pve::compare;
 use crate::pve::value::{self, GuestKind, Vmid};
 
 /// What all guests of a run share.
@@ -298,6 +299,15 @@ impl Runner {
         let Read::Known(guest) = live else { return Ok(()) };
         if let Some(lock) = guest.lock.as_deref().filter(|_| guest.lock != self.change.base.lock) {
             return Err(Stop::new(GuestResult::Stale, format!("it bears the lock '{lock}' now; it is not deleted")));
+        }
+        let unplanned = guest.config.known().into_iter().flat_map(|config| config.current.keys()).find(|option| {
+            let holds = compare::is_drive(guest.kind, option) || compare::stem(option) == "unused";
+            holds && !self.change.base.current.contains_key(*option)
+        });
+        if let Some(option) = unplanned {
+            let words =
+                format!("{option} came since it was planned, and would be destroyed with it; it is not deleted");
+            return Err(Stop::new(GuestResult::Stale, words));
         }
         if self.change.base.mark.is_some() && state::bears(guest, self.change.base.mark.as_deref()) {
             return Ok(());

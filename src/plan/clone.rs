@@ -334,13 +334,13 @@ fn inherits(kind: GuestKind, making: &Step, foretold: &LiveConfig, writes: &[Wri
         Write::Set { option, .. } | Write::Delete { option, .. } => Some(option.clone()),
         _ => None,
     };
-    let is_told = |name: &String| making.call.params.contains_key(name) || name == "description";
+    let told = |name: &str| making.call.params.get(name).map(ToString::to_string);
     let is_other =
         |name: &String| is_drive(kind, name) || stem(name) == "net" || name == "cipassword" || is_made_anew(name);
     let names: BTreeSet<String> =
-        writes.iter().filter_map(option).filter(|name| !is_told(name) && !is_other(name)).collect();
-    let expect = |name: String| match foretold.effective(&name) {
-        Some(value) => Expect::Option { name, value: value.to_owned() },
+        writes.iter().filter_map(option).filter(|name| name != "description" && !is_other(name)).collect();
+    let expect = |name: String| match told(&name).or_else(|| foretold.effective(&name).map(str::to_owned)) {
+        Some(value) => Expect::Option { name, value },
         None => Expect::NoOption { name },
     };
     names.into_iter().map(expect).collect()

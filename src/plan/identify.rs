@@ -222,7 +222,15 @@ fn find_by_vmid<'a>(
             hint: None,
         }),
         Read::Known(name) => taken(format!("{vmid} is the id of {name}, which is another guest")),
-        Read::Absent => taken(format!("{vmid} is the id of another guest")),
+        Read::Absent => match &seen.config {
+            // A VM whose restore failed keeps an empty configuration, and nothing on it says whose it was.
+            Read::Known(config) if config.current.is_empty() => Found::Refused(Reason {
+                code: ReasonCode::VmidTaken,
+                words: format!("{vmid} has an empty configuration: a restore that failed leaves one behind"),
+                hint: Some(format!("if it is nobody's, on {}: qm destroy {vmid}", seen.node)),
+            }),
+            _ => taken(format!("{vmid} is the id of another guest")),
+        },
     }
 }
 

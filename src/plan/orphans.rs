@@ -127,11 +127,13 @@ fn is_resource(cluster: &Cluster<'_>, live: &LiveGuest) -> bool {
     cluster.live.ha.known().is_some_and(|resources| resources.contains_key(&ha::sid(live.kind, live.vmid)))
 }
 
-/// What a deletion destroys and is agreed to: every volume, and whether the guest is protected.
+/// What a deletion destroys and is agreed to: every volume, whether the guest is protected, and what tells it from one
+/// that is made in its place under the same id and name: its ids, the time of its making, its MAC addresses.
 pub fn agreed(kind: GuestKind, options: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+    let is_own = |option: &str| matches!(option, "protection" | "vmgenid" | "smbios1" | "meta");
     options
         .iter()
-        .filter(|(option, _)| is_drive(kind, option) || stem(option) == "unused" || *option == "protection")
+        .filter(|(option, _)| is_drive(kind, option) || matches!(stem(option), "unused" | "net") || is_own(option))
         .map(|(option, text)| (option.clone(), Some(text.clone())))
         .collect()
 }

@@ -107,6 +107,10 @@ pub fn recreate(
     let reasons = update.fields.iter().filter(|field| needs_making(field));
     let because: Vec<FieldChange> =
         reasons.map(|field| FieldChange { effect: Effect::DataLoss, blocked: None, ..field.clone() }).collect();
+    // Made anew, it is another guest: the same plan applied once more must not destroy that one.
+    for field in &because {
+        change.base.current.insert(field.name.clone(), config.current.get(&field.name).cloned());
+    }
     // It keeps its id, and its pool where the manifest names none.
     let pool = guest.pool.clone().or_else(|| live.pool.clone());
     let mut anew = DesiredGuest { vmid: Some(live.vmid), pool, ..guest.clone() };

@@ -58,6 +58,8 @@ pub const EDITS: &[(&str, &str)] = &[
     ("net0", "BRIDGE"),
     ("delete", "scsi1"),
     ("protection", "1"),
+    ("scsi5", "local-lvm:1"),
+    ("mp5", "local-lvm:1,mp=/by-hand"),
 ];
 
 /// The faults that a request may meet.
@@ -237,6 +239,7 @@ async fn by_the_hint(world: &World, plan: &Plan) {
 ///
 /// One guest may have been edited by hand: then it is judged elsewhere.
 fn nothing_is_lost(stage: &Stage, world: &World, edited: Option<u32>) -> Result<(), String> {
+    world.advance();
     let now = Snapshot::of(world);
     let remade = |vmid: u32| {
         let changes = stage.plan.changes().filter(|change| change.address.vmid.is_some_and(|id| id.get() == vmid));

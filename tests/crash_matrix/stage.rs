@@ -44,6 +44,7 @@ pub struct Stage {
 /// The state of a world, as far as no order of events decides: which of a guest's volumes has which number does not
 /// count, nor does it whether a cloud-init drive is made anew now or, by Proxmox itself, at the next start.
 pub fn canonical(world: &World) -> String {
+    world.advance();
     let state = world.state();
     let volumes = regex::Regex::new(r"(vm|base)-(\d+)-disk-\d+").unwrap();
     let state = volumes.replace_all(&state, "$1-$2-disk-…");
@@ -136,6 +137,11 @@ impl Stage {
     /// The end is the end of an undisturbed run, and planning again gives nothing.
     pub async fn at_its_end(&self, world: &World) -> Result<(), String> {
         tokio::time::sleep(REST).await;
+        if std::env::var_os("PVEFLEET_TRACE").is_some() {
+            for entry in world.log("production") {
+                println!("{} {} {} {:?}: {}", entry.at, entry.method, entry.path, entry.params, entry.status);
+            }
+        }
         let state = canonical(world);
         if state != self.end {
             let diff = similar::TextDiff::from_lines(&self.end, &state).unified_diff().context_radius(1).to_string();

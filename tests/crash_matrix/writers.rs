@@ -50,7 +50,7 @@ pub fn judge(
     let Some(now) = file(world, vmid) else {
         let ends = change.steps.iter().any(|step| step.kind == StepKind::Delete);
         // A disk that came meanwhile must not go with its guest; other edits of what is deleted anyway do.
-        let matters = option.starts_with("scsi") || option == "protection";
+        let matters = matches!(option, "scsi5" | "mp5" | "protection");
         return match () {
             () if !ends => Err("the guest is gone".to_owned()),
             () if matters && watch.seen_since() > ONE_READING && watch.before_the_deletion() => {
@@ -71,6 +71,8 @@ pub fn judge(
     let survived = match option {
         // Our line may be added to it, or be taken out.
         "description" => seen.as_deref().is_some_and(|seen| seen.contains("somebody was here")),
+        // Converting and moving rename it.
+        "scsi5" | "mp5" => seen.is_some(),
         "tags" => seen.as_deref().is_some_and(|seen| seen.contains("by-hand")),
         _ => seen == wanted || seen.as_deref().is_some_and(|seen| same_volume(seen, wanted.as_deref())),
     };

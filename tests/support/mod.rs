@@ -178,6 +178,12 @@ impl World {
         lock(&self.clusters[cluster]).guest_file(id).map(|(_, _, file)| file).unwrap_or_default()
     }
 
+    /// Lets the clusters come to the present: they move only when something is asked of them.
+    pub fn advance(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap();
+        self.clusters.values().for_each(|cluster| lock(cluster).advance_to(now));
+    }
+
     /// A guest's node and its configuration file.
     pub fn guest_file(&self, cluster: &str, id: pvefleet::pve::value::Vmid) -> Option<(String, String)> {
         let cluster = lock(&self.clusters[cluster]);

@@ -149,7 +149,13 @@ fn plan() -> Plan {
     let deleted = Change {
         action: Action::Delete,
         steps: vec![power(111, Power::Stopped), with(delete(111), "purge", Template::text("1"))],
-        base: Base { exists: true, power: Some(Power::Running), mark: Some(mark("old", 111)), ..Base::default() },
+        base: Base {
+            exists: true,
+            power: Some(Power::Running),
+            mark: Some(mark("old", 111)),
+            current: [("scsi0".to_owned(), Some("local-lvm:vm-111-disk-0,size=4G".to_owned()))].into(),
+            ..Base::default()
+        },
         ..testing::change("c1", "old", 111)
     };
     let mut plan = testing::plan("c1", vec![adopted, made, linked, full, deleted]);
