@@ -1,7 +1,5 @@
 //! The datacenter's rules for tags: what a token may not set is told before anything is sent.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 mod support;
 
 use pvefleet::plan::{ReasonCode, State};
