@@ -96,7 +96,9 @@ pub(super) fn meddled(change: &Change, index: usize, before: &Read<LiveGuest>, n
         // Proxmox itself takes a detached drive out of the boot order and lists it as unused.
         let side_effect =
             option == "boot" || option.starts_with("unused") || renames && compare::is_drive(kind, option);
-        written || side_effect || step.call.params.contains_key(option)
+        // It pins the board of a VM whose guest system becomes Windows.
+        let pinned = option == "machine" && step.call.params.contains_key("ostype");
+        written || side_effect || pinned || step.call.params.contains_key(option)
     };
     let same = |option: &str| match (old.effective(option), new.effective(option)) {
         (None, None) => true,
