@@ -198,8 +198,8 @@ impl Applied {
 }
 
 async fn planned(served: &Served, shape: Shape, client: &ClusterClient) -> Plan {
-    let (fleet, problems) = manifest::read(&[("fleet.yaml".to_owned(), shape.manifest())]);
-    let (desired, _) = desired::resolve(&fleet.unwrap_or_else(|| panic!("{problems:#?}")), &served.registry);
+    let (fleet, _) = manifest::read(&[("fleet.yaml".to_owned(), shape.manifest())]);
+    let (desired, _) = desired::resolve(&fleet.expect("the manifest is read"), &served.registry);
     let desired = desired.expect("the manifest resolves");
     let reader = Arc::new(ReadOnlyClient::from(client.clone())) as Arc<dyn Reader>;
     let live = ops::read(&desired, &BTreeMap::from([(NAME.to_owned(), Ok(reader))]), &[]).await;

@@ -1,7 +1,7 @@
 //! The real program over HTTPS when somebody stops it, does not listen to it, or is not there.
 
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 #[path = "support/stage.rs"]
 mod stage;
