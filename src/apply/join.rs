@@ -15,9 +15,12 @@ use crate::plan::StepKind;
 use crate::pve::http::Request;
 use crate::pve::value::Upid;
 
+/// What ran on a node, read once.
+type Running = Arc<OnceCell<Vec<Upid>>>;
+
 /// The tasks that ran on each node when the run came to it first: one request a node, however many guests it has.
 #[derive(Debug, Default)]
-pub(super) struct Earlier(Mutex<BTreeMap<(String, String), Arc<OnceCell<Vec<Upid>>>>>);
+pub(super) struct Earlier(Mutex<BTreeMap<(String, String), Running>>);
 
 impl Earlier {
     async fn on(&self, client: &ClusterClient, node: &str) -> Vec<Upid> {

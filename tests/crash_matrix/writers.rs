@@ -93,7 +93,7 @@ pub fn judge(
         let names = words.contains(key) || key == "description" && words.contains("ownership");
         return if names { Ok(()) } else { Err(format!("told as stale, without a word of {key}: {words}")) };
     }
-    let differs = change.steps.iter().flat_map(|step| &step.expect).filter(|expect| promises(expect)).next_back();
+    let differs = change.steps.iter().flat_map(|step| &step.expect).rfind(|expect| promises(expect));
     let overwritten = matches!(differs, Some(Expect::Option { value, .. }) if !now.contains(value.as_str()));
     // Somebody who writes after the last look is not seen.
     let in_time = watch.at().is_some_and(|at| at + 2 * ONE_READING < stage.requests);
