@@ -256,8 +256,7 @@ pub(super) fn from_guest(
         return Err((State::Blocked, reason));
     }
     let moves_to = then.map(|node| Move { node, copies: true });
-    let settled = live.name.known().is_none_or(|name| !cluster.is_listed(guest.kind, name));
-    change_after(cluster, guest, change, Likeness { config, inherited, vmid, vmid_text, moves_to, settled })
+    change_after(cluster, guest, change, Likeness { config, inherited, vmid, vmid_text, moves_to })
 }
 
 /// What a guest will be when the call that makes it has ended.
@@ -272,8 +271,6 @@ pub(super) struct Likeness<'a> {
     pub vmid_text: Template,
     /// Where it is moved to before anything else.
     pub moves_to: Option<Move>,
-    /// True where this plan changes nothing of what it is made of, not even its tags.
-    pub settled: bool,
 }
 
 /// Plans what is left to change of a guest when the call that makes it has ended.
@@ -283,7 +280,7 @@ pub(super) fn change_after(
     change: &mut Change,
     like: Likeness<'_>,
 ) -> Result<(), Refusal> {
-    let Likeness { config: foretold, inherited, vmid, vmid_text, moves_to, settled } = like;
+    let Likeness { config: foretold, inherited, vmid, vmid_text, moves_to } = like;
     let guest = &defaults::fill(guest, cluster.desired, &foretold);
     let seen = Seen::of_new(cluster, &foretold, &change.address);
     let mut found = options::compare(guest, &seen, &BTreeMap::new());
@@ -317,8 +314,7 @@ pub(super) fn change_after(
     change.fields.append(&mut found.fields);
     change.notes.append(&mut found.notes);
     if let Some(making) = change.steps.last_mut() {
-        let inherited = inherits(guest.kind, making, &foretold, &found.writes);
-        making.expect.extend(inherited.into_iter().filter(|expect| settled || expect.option() != Some("tags")));
+        making.expect.extend(inherits(guest.kind, making, &foretold, &found.writes));
     }
     let target = Target::new(guest.kind, vmid_text, false);
     change.steps.extend(moves_to.map(|to| migrate::step(&target, &to, guest.kind, false, None)));
@@ -352,29 +348,38 @@ fn is_made_anew(name: &str) -> bool {
 }
 
 /// Puts off each clone whose source this plan changes: a clone is as its source is, and what is left to change of it
-/// can only be told once that is done. Of a snapshot, nothing changes; notes and tags are written with the clone.
+/// can only be told once that is done. Of a snapshot, nothing changes; notes and tags are written with the clone, which
+/// then may have those of before or after.
 pub fn wait_for_sources(changes: &mut [Change]) {
     let inherits = |name: &str| !matches!(name, "name" | "hostname" | "description" | "tags");
-    let alters = |step: &Step| step.expect.iter().filter_map(Expect::option).any(inherits);
-    let sources = changes.iter().filter(|change| change.steps.iter().any(alters));
-    let sources: BTreeMap<String, String> = sources
-        .filter(|change| !change.action.makes())
-        .filter_map(|change| {
-            Some((format!("{}/{}", change.address.kind, change.address.vmid?), change.address.name.clone()))
-        })
-        .collect();
+    let sources = changed_sources(changes, inherits);
+    let tagged = changed_sources(changes, |name| name == "tags");
     for change in changes {
-        let of_now = |step: &&Step| step.kind == StepKind::Clone && !step.call.params.contains_key("snapname");
-        let Some(step) = change.steps.iter().find(of_now) else { continue };
+        let of_now = |step: &&mut Step| step.kind == StepKind::Clone && !step.call.params.contains_key("snapname");
+        let Some(step) = change.steps.iter_mut().find(of_now) else { continue };
         let path = step.call.path.to_string();
-        let source = path.strip_suffix("/clone").and_then(|path| path.splitn(4, '/').nth(3));
-        let Some(name) = source.and_then(|source| sources.get(source)) else { continue };
+        let Some(source) = path.strip_suffix("/clone").and_then(|path| path.splitn(4, '/').nth(3)) else { continue };
+        if tagged.contains_key(source) {
+            step.expect.retain(|expect| expect.option() != Some("tags"));
+        }
+        let Some(name) = sources.get(source) else { continue };
         let words = format!("{name} is changed by this plan; its clones are planned once that is done");
         let hint = Some("apply, then plan again".to_owned());
         change.steps.clear();
         change.state = State::Waiting;
         change.reason = Some(Reason { code: ReasonCode::Dependency, words, hint });
     }
+}
+
+/// The guests of which such an option is changed, by kind and id, with their names.
+fn changed_sources(changes: &[Change], is_meant: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+    let alters = |step: &Step| step.expect.iter().filter_map(Expect::option).any(&is_meant);
+    let sources = changes.iter().filter(|change| !change.action.makes() && change.steps.iter().any(alters));
+    sources
+        .filter_map(|change| {
+            Some((format!("{}/{}", change.address.kind, change.address.vmid?), change.address.name.clone()))
+        })
+        .collect()
 }
 
 /// The configuration that a clone will have, with the source's volumes and MAC addresses standing in for its own.

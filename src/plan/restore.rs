@@ -103,7 +103,7 @@ pub(super) fn from_backup(
             Expect::Option { name: "description".to_owned(), value: text_expect },
         ],
     });
-    change_after(cluster, guest, change, Likeness { config, inherited, vmid, vmid_text, moves_to: None, settled: true })
+    change_after(cluster, guest, change, Likeness { config, inherited, vmid, vmid_text, moves_to: None })
 }
 
 /// The storage for all disks: the one that the manifest names for its disks, and a container's own.
