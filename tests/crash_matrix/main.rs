@@ -4,16 +4,16 @@
 //!
 //! - **crashes**: at every request, before it is sent, when its answer is lost, and when it was read, the process is
 //!   stopped; then the plan or the manifest is applied again at once, later, or after a second stop. The end is that of
-//!   an undisturbed run, to the byte;
+//!   an undisturbed run, but for the numbers of volumes and for a cloud-init drive that Proxmox makes at the next start;
 //! - **faults**: every kind of fault at every request, and mixtures of them: nothing is lost or doubled, what is told
 //!   is true, one fault is the matter of one guest or cluster, and once faults stop the same command comes to the end;
 //! - **two writers**: a person's edit, and a second apply of the same plan, before every request: no edit is silently
 //!   overwritten, and no guest is made twice.
 //!
-//! Without settings a part of all that is run, chosen anew by no dice: enough to meet every word of the coverage table.
-//! `PVEFLEET_MATRIX=all` runs all of it, as `--release` does by itself. A text among the arguments runs the scenarios
-//! whose names hold it, and `PVEFLEET_TRIAL='Crash { at: 7,'` the trials that are written so;
-//! `PVEFLEET_TRACE=1` shows their requests. `PVEFLEET_MIXTURES=1000` sets how many mixtures there are and `PVEFLEET_FIRST` the first seed.
+//! Every day a fixed part of all that is run, enough to meet every word of the coverage table; `PVEFLEET_MATRIX=all` runs
+//! all of it, as `--release` does by itself. A text among the arguments runs the scenarios whose names hold it, and
+//! `PVEFLEET_TRIAL='Crash { at: 7,'` the trials that are written so; `PVEFLEET_TRACE=1` shows their requests.
+//! `PVEFLEET_MIXTURES=1000` sets how many mixtures there are and `PVEFLEET_FIRST` the first seed.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
