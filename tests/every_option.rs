@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+#[path = "support/parallel.rs"]
+mod parallel;
 mod support;
 
 use std::collections::BTreeMap;
@@ -249,51 +251,74 @@ fn cases(kind: GuestKind, version: &str, every_index: bool) -> Vec<(String, Vec<
     cases
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_option_converges() {
-    let mut counted: BTreeMap<(String, Setting), usize> = BTreeMap::new();
-    let mut wrong = Vec::new();
-    for version in ["8.4", "9.1"] {
-        for least in [false, true] {
-            for running in [false, true] {
-                let setting = Setting { running, version, least };
-                for kind in GuestKind::ALL {
-                    for (name, options, values, removable) in cases(kind, version, false) {
-                        if least && NEEDS_MORE.iter().any(|(needs, _)| *needs == name) {
-                            continue;
-                        }
-                        for option in &options {
-                            if let Some(words) = life(kind, setting, option, &values, removable).await {
-                                wrong.push(format!("── {kind} {option}, {setting:?}: {words}"));
-                            }
-                            *counted.entry((kind.to_string(), setting)).or_default() += 1;
-                        }
-                    }
+/// One life of one option.
+struct Life {
+    kind: GuestKind,
+    setting: Setting,
+    option: String,
+    values: Vec<String>,
+    removable: bool,
+}
+
+/// Lives all of them, on all processors; what went wrong.
+fn live(lives: &[Life]) -> Vec<String> {
+    let one = |number: u64| {
+        let Life { kind, setting, option, values, removable } = &lives[usize::try_from(number).unwrap()];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let words = runtime.block_on(life(*kind, *setting, option, values, *removable))?;
+        Some(format!("── {kind} {option}, {setting:?}: {words}"))
+    };
+    parallel::all(0..lives.len() as u64, one).into_iter().filter_map(|(_, wrong)| wrong).collect()
+}
+
+#[test]
+fn every_option_converges() {
+    let mut lives = Vec::new();
+    let both = [false, true];
+    let settings = ["8.4", "9.1"].into_iter().flat_map(|version| {
+        both.map(|least| both.map(|running| Setting { running, version, least })).into_iter().flatten()
+    });
+    for setting in settings {
+        for kind in GuestKind::ALL {
+            for (name, options, values, removable) in cases(kind, setting.version, false) {
+                if setting.least && NEEDS_MORE.iter().any(|(needs, _)| *needs == name) {
+                    continue;
                 }
+                lives.extend(options.into_iter().map(|option| Life {
+                    kind,
+                    setting,
+                    option,
+                    values: values.clone(),
+                    removable,
+                }));
             }
         }
+    }
+    let mut counted: BTreeMap<(String, Setting), usize> = BTreeMap::new();
+    for life in &lives {
+        *counted.entry((life.kind.to_string(), life.setting)).or_default() += 1;
     }
     for ((kind, setting), number) in &counted {
         println!("every_option: {kind} {setting:?}: {number} lives");
     }
-    println!("every_option: {} lives, {} wrong", counted.values().sum::<usize>(), wrong.len());
+    let wrong = live(&lives);
+    println!("every_option: {} lives, {} wrong", lives.len(), wrong.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_index_converges() {
+#[test]
+fn every_index_converges() {
     let setting = Setting { running: false, version: "9.1", least: false };
-    let (mut wrong, mut number) = (Vec::new(), 0);
+    let mut lives = Vec::new();
     for kind in GuestKind::ALL {
         for (_, options, values, removable) in cases(kind, setting.version, true) {
             for option in options.iter().filter(|_| options.len() > 1) {
-                number += 1;
-                if let Some(words) = life(kind, setting, option, &values[..1], removable).await {
-                    wrong.push(format!("── {kind} {option}: {words}"));
-                }
+                let (option, values) = (option.clone(), values[..1].to_vec());
+                lives.push(Life { kind, setting, option, values, removable });
             }
         }
     }
-    println!("every_index: {number} lives, {} wrong", wrong.len());
+    let wrong = live(&lives);
+    println!("every_index: {} lives, {} wrong", lives.len(), wrong.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -77,15 +77,15 @@ fn trials(index: usize, stage: &Stage, share: &Share) -> Vec<Trial> {
         for moment in Moment::ALL {
             for then in [Then::AtOnce, Then::Later, Then::StoppedAgain] {
                 for with in [With::ThePlan, With::TheManifest] {
-                    add(Trial::Crash { at, moment, then, with }, 23);
+                    add(Trial::Crash { at, moment, then, with }, 31);
                 }
             }
         }
         for kind in fault_kinds() {
-            add(Trial::Fault { at, kind }, 29);
+            add(Trial::Fault { at, kind }, 37);
         }
         for edit in 0..EDITS.len() {
-            add(Trial::Edit { at, edit }, 13);
+            add(Trial::Edit { at, edit }, 17);
         }
         add(Trial::SecondApply { at }, 3);
     }
@@ -148,7 +148,7 @@ fn main() -> ExitCode {
     }
     let only = std::env::var("PVEFLEET_TRIAL").unwrap_or_default();
     let first = number("PVEFLEET_FIRST").unwrap_or(0);
-    let mixtures = number("PVEFLEET_MIXTURES").unwrap_or(if share.all { 1000 } else { 100 });
+    let mixtures = number("PVEFLEET_MIXTURES").unwrap_or(if share.all { 1000 } else { 50 });
     for seed in first..first + mixtures {
         work.push((seed % stages.len().max(1), Trial::Mixture { seed: seed as u64 }));
     }
